@@ -1,0 +1,58 @@
+package schedule
+
+import (
+	"errors"
+	"slices"
+	"strings"
+)
+
+// The states that callers branch on.
+var (
+	// ErrNotFound: no such schedule in the caller's namespace.
+	ErrNotFound = errors.New("no such schedule")
+	// ErrNameTaken: another schedule of the namespace has the name.
+	ErrNameTaken = errors.New("the name is taken in this namespace")
+	// ErrStale: the schedule's version isn't the one that the caller named.
+	ErrStale = errors.New("the schedule has changed since it was read")
+	// ErrInvalidState: the schedule is set aside as invalid and can't run.
+	ErrInvalidState = errors.New("the schedule is invalid and can't run until it is edited")
+)
+
+// FieldError is one field that can't be accepted. Field is the path in the JSON
+// document ("spec.cron"); Reason completes a sentence that begins with it.
+type FieldError struct {
+	Field  string
+	Reason string
+}
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Reason }
+
+// InvalidError is a definition that can't be accepted, with every field that is
+// wrong. It has at least one.
+type InvalidError struct{ Fields []FieldError }
+
+func (e *InvalidError) Error() string {
+	reasons := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		reasons[i] = f.Error()
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// Invalid is an InvalidError about a single field.
+func Invalid(field, reason string) error {
+	return &InvalidError{Fields: []FieldError{{Field: field, Reason: reason}}}
+}
+
+// AddFields is err with more fields that are wrong; err is an *InvalidError or
+// nil.
+func AddFields(err error, wrong []FieldError) error {
+	if len(wrong) == 0 {
+		return err
+	}
+	var invalid *InvalidError
+	if errors.As(err, &invalid) {
+		wrong = append(slices.Clone(invalid.Fields), wrong...)
+	}
+	return &InvalidError{Fields: wrong}
+}

@@ -1,0 +1,251 @@
+package schedule
+
+import (
+	"slices"
+	"time"
+)
+
+// Rules are the scheduler's settings that decide what is owed.
+type Rules struct {
+	// MisfireAfter is how late an occurrence may be claimed and still count as
+	// punctual. Zero: any delay makes it missed.
+	MisfireAfter time.Duration
+}
+
+// Occurrence is one run that a Decision owes.
+type Occurrence struct {
+	ScheduledFor time.Time
+	Reason       Reason
+}
+
+// Stretch is a number of occurrences that one line of the ledger accounts for.
+type Stretch struct {
+	From, Until time.Time // the first and the last of them
+	Count       int64     // at least 1
+	Outcome     Outcome
+	Why         string
+}
+
+// Decision is what a schedule's turn comes to: what to enqueue, what to record,
+// and the cursor to leave behind.
+type Decision struct {
+	Enqueue []Occurrence // oldest first
+	Record  []Stretch    // oldest first; disjoint from Enqueue
+	Cursor  Cursor
+}
+
+// The reasons why an occurrence that was owed did not run.
+const (
+	WhyMisfire    = "misfire"    // the misfire policy leaves it out
+	WhyGrace      = "grace"      // it was missed longer ago than misfire_grace
+	WhyLimit      = "limit"      // older than the newest misfire_limit
+	WhySuperseded = "superseded" // the timing was edited before it was claimed
+	WhyPaused     = "paused"     // the schedule was paused before it was claimed
+	WhyDeleted    = "deleted"    // the schedule was deleted before it was claimed
+)
+
+// Run is the stretch's line of the ledger.
+func (r Stretch) Run(s *Schedule, now time.Time) Run {
+	run := Run{
+		ScheduleID: s.ID, Namespace: s.Namespace, ScheduleName: s.Name,
+		ScheduledFor: r.From, Reason: ReasonSchedule, Outcome: r.Outcome, Why: r.Why, Count: r.Count, CreatedAt: now,
+	}
+	if r.Count > 1 {
+		run.Until = r.Until
+	}
+	return run
+}
+
+// Run is the enqueued run's line of the ledger.
+func (e Enqueue) Run(jobID int64, now time.Time) Run {
+	return Run{
+		ScheduleID: e.Schedule.ID, Namespace: e.Schedule.Namespace, ScheduleName: e.Schedule.Name,
+		ScheduledFor: e.ScheduledFor, Reason: e.Reason, Outcome: OutcomeEnqueued, JobID: jobID, Count: 1, CreatedAt: now,
+	}
+}
+
+// Without takes out of the decision what the ledger already accounts for.
+func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
+	before := len(d.Enqueue)
+	d.Enqueue = slices.DeleteFunc(d.Enqueue, func(o Occurrence) bool { return recorded(o.ScheduledFor) })
+	d.Record = slices.DeleteFunc(d.Record, func(r Stretch) bool { return recorded(r.From) })
+	d.Cursor.RunCount -= int64(before - len(d.Enqueue))
+}
+
+// Plan places a cursor whose timing changed: when the schedule runs next,
+// counted from the instant of the change. lastFor is the last instant of the
+// spec that the ledger holds (zero: none); the plan stays strictly after it, so
+// that a clock set back plans nothing twice. A cursor that still has its
+// NextRunAt keeps it: then only the policy or the jitter changed.
+func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
+	c.Dirty, c.PlannedVersion = false, s.Version
+	timing, err := s.Spec.Timing(s.CreatedAt)
+	if err != nil {
+		return SetAside(c, err.Error())
+	}
+	if !c.NextRunAt.IsZero() {
+		return place(s, timing, c, c.NextRunAt)
+	}
+	if s.Spec.At.IsZero() {
+		return place(s, timing, c, timing.Next(latest(c.ChangedAt, lastFor)))
+	}
+	if s.Spec.At.Equal(lastFor) {
+		return place(s, timing, c, time.Time{})
+	}
+	// An instant that had passed when it was written is due at once: its lateness
+	// counts from the writing.
+	c = place(s, timing, c, s.Spec.At)
+	if !c.FireAt.IsZero() {
+		c.FireAt = latest(c.FireAt, c.ChangedAt)
+	}
+	return c
+}
+
+// SetAside is the cursor of a schedule that can't run until it is edited.
+func SetAside(c Cursor, reason string) Cursor {
+	c.Dirty, c.NextRunAt, c.FireAt = false, time.Time{}, time.Time{}
+	c.State, c.StateReason = StateInvalid, reason
+	return c
+}
+
+// place sets the next run and what follows from it.
+func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
+	if s.Spec.MaxRuns > 0 && c.RunCount >= s.Spec.MaxRuns {
+		next = time.Time{}
+	}
+	c.NextRunAt, c.FireAt = next, time.Time{}
+	c.State, c.StateReason = StateActive, ""
+	switch {
+	case next.IsZero():
+		c.State = StateCompleted
+	case s.Paused:
+		c.NextRunAt = time.Time{}
+	default:
+		c.FireAt = timing.FireAt(s.ID, next)
+	}
+	return c
+}
+
+// Due decides what a planned cursor owes at the instant now, and where it stands
+// afterwards. Occurrences that fired at most MisfireAfter ago are punctual and
+// run, each of them; older ones were missed, and the misfire policy decides.
+func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
+	timing, err := s.Spec.Timing(s.CreatedAt)
+	if err != nil {
+		return Decision{Cursor: SetAside(c, err.Error())}
+	}
+	if s.Paused || c.FireAt.IsZero() || c.FireAt.After(now) {
+		return Decision{Cursor: place(s, timing, c, c.NextRunAt)}
+	}
+	d := Decision{Cursor: c}
+	next := c.NextRunAt
+	fired := func(occurrence time.Time) time.Time {
+		if occurrence.Equal(c.NextRunAt) {
+			return c.FireAt
+		}
+		return timing.FireAt(s.ID, occurrence)
+	}
+
+	// The missed ones are those up to the last that fired before the cut.
+	cut := now.Add(-rules.MisfireAfter)
+	if c.FireAt.Before(cut) {
+		last := timing.Latest(cut)
+		if !fired(last).Before(cut) {
+			last = timing.Latest(last.Add(-time.Nanosecond))
+		}
+		if last.Before(next) { // an At, or a spec that no longer names its planned instant
+			last = next
+		}
+		d.missed(s, timing, next, last, now)
+		next = timing.Next(last)
+	}
+	for !next.IsZero() && !fired(next).After(now) {
+		d.Enqueue = append(d.Enqueue, Occurrence{ScheduledFor: next, Reason: ReasonSchedule})
+		next = timing.Next(next)
+	}
+	d.limit(s, c.RunCount)
+
+	d.Cursor.RunCount += int64(len(d.Enqueue))
+	if len(d.Enqueue) > 0 {
+		d.Cursor.LastRunAt = now
+	}
+	d.Cursor = place(s, timing, d.Cursor, next)
+	return d
+}
+
+// missed applies the misfire policy to the occurrences from first to last.
+func (d *Decision) missed(s *Schedule, timing *Timing, first, last, now time.Time) {
+	// What was missed longer ago than the grace is not made up for.
+	if s.MisfireGrace > 0 {
+		edge := now.Add(-s.MisfireGrace)
+		if old := timing.Latest(edge.Add(-time.Nanosecond)); first.Before(edge) {
+			if old.Before(first) {
+				old = first
+			}
+			old = earliest(old, last)
+			d.record(timing, first, old, WhyGrace)
+			if first = timing.Next(old); first.IsZero() || first.After(last) {
+				return
+			}
+		}
+	}
+	keep := 0
+	why := WhyMisfire
+	switch s.Misfire {
+	case MisfireOnce:
+		keep = 1
+	case MisfireAll:
+		keep, why = s.MisfireLimit, WhyLimit
+	}
+	// Step back from the newest: at most MisfireLimit steps, however long the
+	// stretch is.
+	kept := make([]time.Time, 0, min(keep, 64))
+	at := last
+	for len(kept) < keep && !at.Before(first) && !at.IsZero() {
+		kept = append(kept, at)
+		at = timing.Latest(at.Add(-time.Nanosecond))
+	}
+	if len(kept) == 0 {
+		d.record(timing, first, last, why)
+		return
+	}
+	if oldest := kept[len(kept)-1]; first.Before(oldest) {
+		d.record(timing, first, timing.Latest(oldest.Add(-time.Nanosecond)), why)
+	}
+	for i := len(kept) - 1; i >= 0; i-- {
+		d.Enqueue = append(d.Enqueue, Occurrence{ScheduledFor: kept[i], Reason: ReasonCatchUp})
+	}
+}
+
+// record accounts for the occurrences from first to last, both included.
+func (d *Decision) record(timing *Timing, first, last time.Time, why string) {
+	count := max(timing.Count(first.Add(-time.Nanosecond), last), 1)
+	d.Record = append(d.Record, Stretch{From: first, Until: last, Count: count, Outcome: OutcomeMissed, Why: why})
+}
+
+// limit holds the runs to what MaxRuns leaves; what is cut off is recorded.
+func (d *Decision) limit(s *Schedule, runCount int64) {
+	if s.Spec.MaxRuns == 0 {
+		return
+	}
+	left := max(s.Spec.MaxRuns-runCount, 0)
+	if int64(len(d.Enqueue)) <= left {
+		return
+	}
+	// The schedule is completed by then: what follows was never owed.
+	d.Enqueue = d.Enqueue[:left]
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
