@@ -1,0 +1,204 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+const cursorColumns = `
+c.schedule_id, c.next_run_at, c.fire_at, c.dirty, c.changed_at, c.planned_version,
+c.last_run_at, c.last_job_id, c.run_count, c.state, c.state_reason`
+
+// cursorScan reads cursorColumns: targets before the scan, finish after it.
+type cursorScan struct {
+	cursor                      *schedule.Cursor
+	id                          [16]byte
+	nextRunAt, fireAt, lastRuns *time.Time
+	lastJobID                   *int64
+	state                       string
+}
+
+func (s *cursorScan) targets() []any {
+	c := s.cursor
+	return []any{
+		&s.id, &s.nextRunAt, &s.fireAt, &c.Dirty, &c.ChangedAt, &c.PlannedVersion,
+		&s.lastRuns, &s.lastJobID, &c.RunCount, &s.state, &c.StateReason,
+	}
+}
+
+func (s *cursorScan) finish() {
+	c := s.cursor
+	c.ScheduleID, c.State = s.id, schedule.State(s.state)
+	c.NextRunAt, c.FireAt, c.LastRunAt = utc(s.nextRunAt), utc(s.fireAt), utc(s.lastRuns)
+	c.LastJobID, c.ChangedAt = value(s.lastJobID), c.ChangedAt.UTC()
+}
+
+func collectCursors(rows pgx.Rows, more ...any) ([]schedule.Cursor, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (schedule.Cursor, error) {
+		var c schedule.Cursor
+		scan := cursorScan{cursor: &c}
+		if err := row.Scan(append(scan.targets(), more...)...); err != nil {
+			return c, err
+		}
+		scan.finish()
+		return c, nil
+	})
+}
+
+// The clock is read in a subquery, once: as a bare function it would be compared
+// with every entry of the index.
+const claimDue = `
+SELECT ` + cursorColumns + `, clock_timestamp()
+FROM riverbeat.cursors c
+WHERE c.fire_at <= (SELECT clock_timestamp())
+ORDER BY c.fire_at
+LIMIT $1
+FOR UPDATE SKIP LOCKED`
+
+// ClaimDue locks at most limit cursors that are due, in the order in which they
+// are, passing over those that another scheduler holds. now is the database's
+// clock after the claim.
+func (tx *Tx) ClaimDue(ctx context.Context, limit int) (due []schedule.Cursor, now time.Time, err error) {
+	rows, err := tx.Query(ctx, claimDue, limit)
+	if err != nil {
+		return nil, now, wrap(err, "claim due cursors")
+	}
+	due, err = collectCursors(rows, &now)
+	return due, now.UTC(), wrap(err, "claim due cursors")
+}
+
+const claimDirty = `
+SELECT ` + cursorColumns + `
+FROM riverbeat.cursors c
+WHERE c.dirty
+ORDER BY c.changed_at
+LIMIT $1
+FOR UPDATE SKIP LOCKED`
+
+const claimDirtyIDs = `
+SELECT ` + cursorColumns + `
+FROM riverbeat.cursors c
+WHERE c.dirty AND c.schedule_id = ANY($2)
+ORDER BY c.changed_at
+LIMIT $1
+FOR UPDATE SKIP LOCKED`
+
+// ClaimDirty locks at most limit cursors that are to be planned, of the named
+// schedules, or of all when ids is nil.
+func (tx *Tx) ClaimDirty(ctx context.Context, ids []schedule.ID, limit int) ([]schedule.Cursor, error) {
+	query, args := claimDirty, []any{limit}
+	if ids != nil {
+		query, args = claimDirtyIDs, append(args, uuids(ids))
+	}
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, wrap(err, "claim dirty cursors")
+	}
+	dirty, err := collectCursors(rows)
+	return dirty, wrap(err, "claim dirty cursors")
+}
+
+const lockCursor = `
+SELECT ` + cursorColumns + `
+FROM riverbeat.cursors c
+WHERE c.schedule_id = $1
+FOR UPDATE`
+
+// LockCursor waits for the cursor of one schedule and holds it.
+func (tx *Tx) LockCursor(ctx context.Context, id schedule.ID) (schedule.Cursor, error) {
+	rows, err := tx.Query(ctx, lockCursor, [16]byte(id))
+	if err != nil {
+		return schedule.Cursor{}, wrap(err, "lock the cursor")
+	}
+	cursors, err := collectCursors(rows)
+	if err == nil && len(cursors) != 1 {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return schedule.Cursor{}, wrap(err, "lock the cursor")
+	}
+	return cursors[0], nil
+}
+
+const saveCursors = `
+UPDATE riverbeat.cursors c
+SET next_run_at = n.next_run_at, fire_at = n.fire_at, dirty = n.dirty, planned_version = n.planned_version,
+    last_run_at = n.last_run_at, last_job_id = n.last_job_id, run_count = n.run_count,
+    state = n.state, state_reason = n.state_reason
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::boolean[], $5::bigint[],
+            $6::timestamptz[], $7::bigint[], $8::bigint[], $9::text[], $10::text[])
+    AS n (schedule_id, next_run_at, fire_at, dirty, planned_version, last_run_at, last_job_id, run_count,
+          state, state_reason)
+WHERE c.schedule_id = n.schedule_id`
+
+// SaveCursors writes cursors that the transaction holds.
+func (tx *Tx) SaveCursors(ctx context.Context, cursors []schedule.Cursor) error {
+	n := len(cursors)
+	var (
+		ids                 = make([][16]byte, n)
+		next, fire, lastRun = make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+		dirty               = make([]bool, n)
+		planned, count      = make([]int64, n), make([]int64, n)
+		lastJob             = make([]*int64, n)
+		state, reason       = make([]string, n), make([]string, n)
+	)
+	for i, c := range cursors {
+		ids[i], dirty[i], planned[i], count[i] = c.ScheduleID, c.Dirty, c.PlannedVersion, c.RunCount
+		next[i], fire[i], lastRun[i] = nullTime(c.NextRunAt), nullTime(c.FireAt), nullTime(c.LastRunAt)
+		lastJob[i], state[i], reason[i] = null(c.LastJobID), string(c.State), c.StateReason
+	}
+	_, err := tx.Exec(ctx, saveCursors, ids, next, fire, dirty, planned, lastRun, lastJob, count, state, reason)
+	return wrap(err, "save cursors")
+}
+
+const dropOrphans = `
+DELETE FROM riverbeat.cursors
+WHERE schedule_id = ANY($1)`
+
+// DropCursors removes cursors whose schedules are gone, which only happens when
+// the triggers that keep them were disabled.
+func (tx *Tx) DropCursors(ctx context.Context, ids []schedule.ID) error {
+	_, err := tx.Exec(ctx, dropOrphans, uuids(ids))
+	return wrap(err, "drop cursors without a schedule")
+}
+
+const anyDirty = `
+SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`
+
+const anyDirtyIDs = `
+SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty AND schedule_id = ANY($1))`
+
+// AnyDirty reports whether a cursor is to be planned: of the named schedules, or
+// of all when ids is nil.
+func (s *Store) AnyDirty(ctx context.Context, ids []schedule.ID) (dirty bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
+	defer cancel()
+	if ids == nil {
+		err = s.pool.QueryRow(ctx, anyDirty).Scan(&dirty)
+	} else {
+		err = s.pool.QueryRow(ctx, anyDirtyIDs, uuids(ids)).Scan(&dirty)
+	}
+	return dirty, wrap(err, "look for dirty cursors")
+}
+
+const nextFire = `
+SELECT extract(epoch FROM min(fire_at) - clock_timestamp())::float8
+FROM riverbeat.cursors
+WHERE fire_at IS NOT NULL`
+
+// NextFire is how long it is, by the database's clock, until the next run is due:
+// negative when it is late. planned is false when there is none.
+func (s *Store) NextFire(ctx context.Context) (in time.Duration, planned bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
+	defer cancel()
+	var seconds *float64
+	if err := s.pool.QueryRow(ctx, nextFire).Scan(&seconds); err != nil || seconds == nil {
+		return 0, false, wrap(err, "read when the next run is due")
+	}
+	// A Duration ends after 292 years.
+	return time.Duration(min(*seconds, 1e9) * float64(time.Second)), true, nil
+}

@@ -1,0 +1,151 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+const insertRuns = `
+INSERT INTO riverbeat.runs
+    (schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why, job_id, until, count, created_at)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                     $8::bigint[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])`
+
+// InsertRuns writes lines of the ledger. A line that is already there is a unique
+// violation of runs_pkey: another scheduler, or an earlier try whose answer was
+// lost, has accounted for that occurrence.
+func (tx *Tx) InsertRuns(ctx context.Context, runs []schedule.Run) error {
+	n := len(runs)
+	var (
+		ids                    = make([][16]byte, n)
+		scheduledFor, created  = make([]time.Time, n), make([]time.Time, n)
+		namespace, name        = make([]string, n), make([]string, n)
+		reason, outcome, whyes = make([]string, n), make([]string, n), make([]string, n)
+		job, count             = make([]*int64, n), make([]*int64, n)
+		until                  = make([]*time.Time, n)
+	)
+	for i, r := range runs {
+		ids[i], scheduledFor[i], created[i] = r.ScheduleID, r.ScheduledFor, r.CreatedAt
+		namespace[i], name[i] = r.Namespace, r.ScheduleName
+		reason[i], outcome[i], whyes[i] = string(r.Reason), string(r.Outcome), r.Why
+		job[i], count[i], until[i] = null(r.JobID), null(r.Count), nullTime(r.Until)
+	}
+	_, err := tx.Exec(ctx, insertRuns, ids, scheduledFor, namespace, name, reason, outcome, whyes, job, until, count, created)
+	return wrap(err, "record runs")
+}
+
+const selectRecorded = `
+SELECT r.schedule_id, r.scheduled_for
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n (schedule_id, scheduled_for)
+JOIN riverbeat.runs r USING (schedule_id, scheduled_for)`
+
+// Occurrence names one line of the ledger.
+type Occurrence struct {
+	ScheduleID   schedule.ID
+	ScheduledFor time.Time // UTC
+}
+
+// Recorded says which of the occurrences the ledger already holds.
+func (tx *Tx) Recorded(ctx context.Context, occurrences []Occurrence) (map[Occurrence]bool, error) {
+	ids, at := make([][16]byte, len(occurrences)), make([]time.Time, len(occurrences))
+	for i, o := range occurrences {
+		ids[i], at[i] = o.ScheduleID, o.ScheduledFor
+	}
+	rows, err := tx.Query(ctx, selectRecorded, ids, at)
+	if err != nil {
+		return nil, wrap(err, "look up the ledger")
+	}
+	recorded := map[Occurrence]bool{}
+	var id [16]byte
+	var scheduledFor time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &scheduledFor}, func() error {
+		recorded[Occurrence{ScheduleID: id, ScheduledFor: scheduledFor.UTC()}] = true
+		return nil
+	})
+	return recorded, wrap(err, "look up the ledger")
+}
+
+const selectLastFor = `
+SELECT n.schedule_id, r.last_for
+FROM unnest($1::uuid[]) AS n (schedule_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(until, scheduled_for) AS last_for
+    FROM riverbeat.runs
+    WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up')
+    ORDER BY scheduled_for DESC
+    LIMIT 1
+) r`
+
+// LastFor is the last instant of each schedule's spec that the ledger holds.
+func (tx *Tx) LastFor(ctx context.Context, ids []schedule.ID) (map[schedule.ID]time.Time, error) {
+	rows, err := tx.Query(ctx, selectLastFor, uuids(ids))
+	if err != nil {
+		return nil, wrap(err, "read the last runs")
+	}
+	last := map[schedule.ID]time.Time{}
+	var id [16]byte
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		last[id] = at.UTC()
+		return nil
+	})
+	return last, wrap(err, "read the last runs")
+}
+
+const listRuns = `
+SELECT schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why, job_id, until, count, created_at
+FROM riverbeat.runs
+WHERE schedule_id = $1 AND ($2::timestamptz IS NULL OR scheduled_for < $2)
+ORDER BY scheduled_for DESC
+LIMIT $3`
+
+// Runs lists the ledger of one schedule, newest first. before is the last
+// ScheduledFor of the page before, or zero.
+func (tx *Tx) Runs(ctx context.Context, id schedule.ID, before time.Time, limit int) ([]schedule.Run, error) {
+	rows, err := tx.Query(ctx, listRuns, [16]byte(id), nullTime(before), limit)
+	if err != nil {
+		return nil, wrap(err, "list runs")
+	}
+	runs, err := pgx.CollectRows(rows, scanRun)
+	return runs, wrap(err, "list runs")
+}
+
+func scanRun(row pgx.CollectableRow) (r schedule.Run, err error) {
+	var (
+		id              [16]byte
+		reason, outcome string
+		job, count      *int64
+		until           *time.Time
+	)
+	err = row.Scan(&id, &r.ScheduledFor, &r.Namespace, &r.ScheduleName, &reason, &outcome, &r.Why,
+		&job, &until, &count, &r.CreatedAt)
+	r.ScheduleID, r.Reason, r.Outcome = id, schedule.Reason(reason), schedule.Outcome(outcome)
+	r.JobID, r.Count, r.Until = value(job), value(count), utc(until)
+	r.ScheduledFor, r.CreatedAt = r.ScheduledFor.UTC(), r.CreatedAt.UTC()
+	return r, err
+}
+
+const unfinishedJobs = `
+SELECT j.id
+FROM riverbeat.runs r JOIN river_job j ON j.id = r.job_id
+WHERE r.schedule_id = $1 AND j.state NOT IN ('cancelled', 'completed', 'discarded')`
+
+// UnfinishedJobs are the jobs of a schedule's runs that River hasn't finalized.
+func (tx *Tx) UnfinishedJobs(ctx context.Context, id schedule.ID) ([]int64, error) {
+	rows, err := tx.Query(ctx, unfinishedJobs, [16]byte(id))
+	if err != nil {
+		return nil, wrap(err, "look for unfinished jobs")
+	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return jobs, wrap(err, "look for unfinished jobs")
+}
+
+// Now is the database's clock, which decides what is due.
+func (tx *Tx) Now(ctx context.Context) (now time.Time, err error) {
+	err = tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
+	return now.UTC(), wrap(err, "read the database's clock")
+}

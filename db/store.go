@@ -1,0 +1,156 @@
+// Package db holds every SQL statement of riverbeat beside the Go that scans it.
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Store reads and writes riverbeat's tables.
+type Store struct{ pool *pgxpool.Pool }
+
+// NewStore is a Store over the pool, which stays the caller's.
+func NewStore(pool *pgxpool.Pool) *Store { return &Store{pool: pool} }
+
+// Tx is one transaction. The embedded pgx.Tx is for those who must write in
+// the same transaction, as River does.
+type Tx struct{ pgx.Tx }
+
+// begin opens a transaction with its limits in the same round trip. They are
+// SET LOCAL, so that they hold behind a transaction pooler too. A process that
+// freezes with rows locked loses them within 6 s: the server ends a session that
+// idles in its transaction, and one whose answers nobody takes.
+const begin = `
+BEGIN;
+SET LOCAL statement_timeout = '5s';
+SET LOCAL lock_timeout = '2s';
+SET LOCAL idle_in_transaction_session_timeout = '5s';
+SET LOCAL tcp_user_timeout = '5s'`
+
+// txDeadline bounds a transaction from this side, should the server be silent.
+const txDeadline = 15 * time.Second
+
+// queryDeadline bounds a single short query.
+const queryDeadline = 5 * time.Second
+
+// InTx runs do in one transaction. It commits when do returns nil and rolls back
+// otherwise. A deadlock or serialization failure runs do again, at most twice
+// more, so do must start from nothing each time.
+func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		err := s.inTx(ctx, do)
+		if attempt < 3 && isAnyCode(err, "40001", "40P01") {
+			continue
+		}
+		return err
+	}
+}
+
+func (s *Store) inTx(ctx context.Context, do func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, txDeadline)
+	defer cancel()
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+		return do(&Tx{tx})
+	})
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// UniqueViolation is the name of the constraint that the error says was
+// violated, or "".
+func UniqueViolation(err error) string { return constraint(err, "23505") }
+
+// CheckViolation is the name of the CHECK constraint that the error says was
+// violated, or "".
+func CheckViolation(err error) string { return constraint(err, "23514") }
+
+func constraint(err error, code string) string {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == code {
+		return pgErr.ConstraintName
+	}
+	return ""
+}
+
+// IsDataError reports whether the server refused a value, so that trying again
+// with the same value can't help: SQLSTATE classes 22 (data exception) and 23
+// (integrity constraint violation).
+func IsDataError(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (pgErr.Code[:2] == "22" || pgErr.Code[:2] == "23")
+}
+
+// IsUnavailable reports whether the database could not be reached, is starting or
+// stopping, or was too busy to answer in time: what a later try may cure.
+func IsUnavailable(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		switch pgErr.Code[:2] {
+		case "08", "53", "57", "55", "40": // connection, resources, intervention, lock not available, rollback
+			return true
+		}
+		return pgErr.Code == "25006" // a standby
+	}
+	var connectErr *pgconn.ConnectError
+	return errors.As(err, &connectErr) || errors.Is(err, context.DeadlineExceeded) ||
+		pgconn.Timeout(err) || pgconn.SafeToRetry(err) || isConnectionLoss(err)
+}
+
+func isAnyCode(err error, codes ...string) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	for _, code := range codes {
+		if pgErr.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// null is nil for the zero value: how Go's zero values become SQL's NULL.
+func null[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// value is the zero value for nil: the way back.
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func nullTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func utc(p *time.Time) time.Time {
+	if p == nil {
+		return time.Time{}
+	}
+	return p.UTC()
+}
+
+func wrap(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
