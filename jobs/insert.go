@@ -1,0 +1,153 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+// Inserter enqueues runs as River jobs, through an insert-only client of its own.
+type Inserter struct{ client *river.Client[pgx.Tx] }
+
+// NewInserter is an Inserter for the database of the pool. It opens no
+// connection and has nothing to close.
+func NewInserter(pool *pgxpool.Pool) (*Inserter, error) {
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		// River announces a queue at most once per FetchCooldown and counts the
+		// insert, not the commit. With the usual 100 ms, the jobs after a
+		// transaction that rolled back would wait for the workers' next poll.
+		FetchCooldown: time.Millisecond,
+		Logger:        slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the River client that inserts: %w", err)
+	}
+	return &Inserter{client: client}, nil
+}
+
+// Insert inserts one job a run, in order, in tx, and returns their ids in the
+// same order. The jobs are available to workers once tx has committed. One job
+// that River or PostgreSQL refuses fails them all; PostgreSQL's refusals also
+// end tx, unless it stands on a savepoint.
+func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error) {
+	if len(runs) == 0 {
+		return nil, nil
+	}
+	params := make([]river.InsertManyParams, len(runs))
+	for n, run := range runs {
+		param, err := insertParams(run)
+		if err != nil {
+			return nil, err
+		}
+		params[n] = param
+	}
+	results, err := i.client.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return nil, fmt.Errorf("insert %d River jobs: %w", len(runs), err)
+	}
+	ids := make([]int64, len(results))
+	for n, result := range results {
+		ids[n] = result.Job.ID
+	}
+	return ids, nil
+}
+
+// insertParams is the job of a run. It has no ScheduledAt, not even one in the
+// past: River parks jobs that have one until its leader next looks, which is up
+// to 5 s later.
+func insertParams(run schedule.Enqueue) (river.InsertManyParams, error) {
+	s := run.Schedule
+	metadata, err := json.Marshal(jobMetadata{Riverbeat: RunMetadata{
+		RunID:        schedule.RunID(s.ID, run.ScheduledFor).String(),
+		ScheduleID:   s.ID.String(),
+		ScheduleName: s.Name,
+		Namespace:    s.Namespace,
+		ScheduledFor: run.ScheduledFor.UTC(),
+		Reason:       run.Reason,
+		Version:      s.Version,
+	}})
+	if err != nil {
+		return river.InsertManyParams{}, fmt.Errorf("write the metadata of a run of schedule %s: %w", s.ID, err)
+	}
+	return river.InsertManyParams{
+		Args: templateArgs{kind: s.Job.Kind, args: s.Job.Args},
+		InsertOpts: &river.InsertOpts{
+			Queue:       s.Job.Queue,
+			Priority:    s.Job.Priority,
+			MaxAttempts: s.Job.MaxAttempts,
+			Tags:        append(slices.Clone(s.Job.Tags), ScheduleTag(s.ID)),
+			Metadata:    metadata,
+		},
+	}, nil
+}
+
+// ScheduleTag is the tag that every job of a schedule carries, by which River's
+// own pages can list them.
+func ScheduleTag(id schedule.ID) string { return "schedule_" + id.String() }
+
+// RunMetadata is what a job's metadata says of its run, under the key
+// "riverbeat".
+type RunMetadata struct {
+	RunID        string          `json:"run_id"` // the same after every retry and restore
+	ScheduleID   string          `json:"schedule_id"`
+	ScheduleName string          `json:"schedule_name"`
+	Namespace    string          `json:"namespace"`
+	ScheduledFor time.Time       `json:"scheduled_for"` // the nominal instant, in UTC
+	Reason       schedule.Reason `json:"reason"`
+	Version      int64           `json:"version"` // of the schedule, when the run was enqueued
+}
+
+type jobMetadata struct {
+	Riverbeat RunMetadata `json:"riverbeat"`
+}
+
+// templateArgs carries a schedule's kind and arguments to River as they are.
+type templateArgs struct {
+	kind string
+	args json.RawMessage
+}
+
+func (a templateArgs) Kind() string { return a.kind }
+
+func (a templateArgs) MarshalJSON() ([]byte, error) {
+	if len(a.args) == 0 {
+		return []byte("{}"), nil
+	}
+	return a.args, nil
+}
+
+// Cancel cancels jobs in tx. One that is running is told to stop; one that is
+// finished or gone is left as it is.
+func (i *Inserter) Cancel(ctx context.Context, tx pgx.Tx, jobs []int64) error {
+	for _, id := range jobs {
+		if _, err := i.client.JobCancelTx(ctx, tx, id); err != nil && !errors.Is(err, river.ErrNotFound) {
+			return fmt.Errorf("cancel River job %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// CheckArgs says what is wrong with the arguments of a kind that NewClient works;
+// nothing for any other kind.
+func (i *Inserter) CheckArgs(kind string, args json.RawMessage) []schedule.FieldError {
+	switch kind {
+	case KindWebhook:
+		_, wrong := DecodeWebhookArgs(args)
+		return wrong
+	case KindListedInfo:
+		_, wrong := DecodeListedInfoArgs(args)
+		return wrong
+	}
+	return nil
+}
