@@ -1,0 +1,144 @@
+package wake
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+const (
+	// queueLength is how many changes may wait for Redis. More are not worth
+	// keeping one by one.
+	queueLength = 10_000
+	// batchLength is how many messages go out together.
+	batchLength = 500
+	// sendTimeout limits one attempt to send.
+	sendTimeout = 300 * time.Millisecond
+	// drainTimeout limits what a stop still tries to send.
+	drainTimeout = time.Second
+)
+
+// Publisher announces changes on a Redis channel. A nil Publisher announces
+// nothing, which is how Redis is done without.
+type Publisher struct {
+	client    *redis.Client
+	channel   string
+	log       *slog.Logger
+	queue     chan string
+	connected atomic.Bool
+	dropped   atomic.Int64
+	overflown atomic.Bool // something was dropped that nobody has been told of
+}
+
+// NewPublisher announces on the channel (empty: DefaultRedisChannel) through a
+// client from NewRedisClient. Nothing is sent until Run. A nil log is
+// slog.Default().
+func NewPublisher(client *redis.Client, channel string, log *slog.Logger) *Publisher {
+	if channel == "" {
+		channel = DefaultRedisChannel
+	}
+	if log == nil {
+		log = slog.Default()
+	}
+	return &Publisher{client: client, channel: channel, log: log, queue: make(chan string, queueLength)}
+}
+
+// Announce has the change sent soon. It never blocks, and the change may be lost:
+// call it after the commit, once. Many may call it at a time.
+func (p *Publisher) Announce(c schedule.Change) {
+	if p == nil {
+		return
+	}
+	select {
+	case p.queue <- encodeRedis(c, time.Now()):
+	default:
+		p.dropped.Add(1)
+		p.overflown.Store(true)
+	}
+}
+
+// Dropped is how many changes were given up since the start, because Redis was
+// away for too long. It only grows.
+func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
+
+// Run sends what is announced until the context ends; then it has a second for
+// what is left, and returns nil. While Redis is away changes wait, up to 10,000.
+// If there were more, "look at everything" is announced in their place once
+// Redis is back. It may be called once at a time.
+func (p *Publisher) Run(ctx context.Context) error {
+	link := newLink("redis publisher", p.log, &p.connected)
+	// What is being sent when the context ends is sent to the end.
+	unstopped := context.WithoutCancel(ctx)
+	var batch []string
+	for ctx.Err() == nil {
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+			case message := <-p.queue:
+				batch = p.gather(append(batch, message))
+			}
+			continue
+		}
+		if err := p.send(unstopped, batch); err != nil {
+			link.down(ctx, err)
+			_ = link.pause(ctx)
+			continue
+		}
+		link.up(ctx)
+		batch = batch[:0]
+	}
+	p.drain(unstopped, batch)
+	return nil
+}
+
+// drain sends the batch and what is still queued, while that works.
+func (p *Publisher) drain(ctx context.Context, batch []string) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	for batch = p.gather(batch); len(batch) > 0; batch = p.gather(batch[:0]) {
+		if err := p.send(ctx, batch); err != nil {
+			left := len(batch) + len(p.queue)
+			p.dropped.Add(int64(left))
+			p.log.WarnContext(ctx, "changes were not announced", "path", "redis publisher", "changes", left, "err", err)
+			return
+		}
+	}
+}
+
+// gather adds to the batch what is queued, without waiting.
+func (p *Publisher) gather(batch []string) []string {
+	if p.overflown.Swap(false) {
+		batch = append(batch, encodeRedis(schedule.Change{}, time.Now()))
+	}
+	for len(batch) < batchLength {
+		select {
+		case message := <-p.queue:
+			batch = append(batch, message)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// send publishes the batch in one round trip. If it fails, some may have arrived.
+func (p *Publisher) send(ctx context.Context, batch []string) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, message := range batch {
+			pipe.Publish(ctx, p.channel, message)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("publish %d changes: %w", len(batch), err)
+	}
+	return nil
+}

@@ -1,0 +1,391 @@
+package wake
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/wake/redistest"
+)
+
+func newClient(t *testing.T, url string) *redis.Client {
+	t.Helper()
+	client, err := NewRedisClient(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Errorf("close the client: %v", err)
+		}
+	})
+	return client
+}
+
+// publish sends the payload as another program would, to one subscriber.
+func publish(t *testing.T, client *redis.Client, channel, payload string) {
+	t.Helper()
+	if n, err := client.Publish(t.Context(), channel, payload).Result(); err != nil || n != 1 {
+		t.Fatalf("publish: %d subscribers, %v", n, err)
+	}
+}
+
+func TestWhatIsPublishedArrivesAtASubscriber(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed, other := newFeed(), newFeed()
+	log, book := newLog(t)
+	s := &Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+	if s.Connected() {
+		t.Error("connected before Run")
+	}
+	stop := start(t, s.Run)
+	start(t, (&Subscriber{Client: client, Channel: "other", OnChange: other.onChange, OnMessage: other.onMessage, Log: log}).Run)
+	feed.expectLook(t)
+	other.expectLook(t)
+	if !s.Connected() {
+		t.Error("not connected")
+	}
+	p := NewPublisher(client, "", log)
+	start(t, p.Run)
+
+	changes := []schedule.Change{
+		{Op: schedule.OpCreated, ID: theID, Version: 1, NextRunAt: nextRunAt},
+		{Op: schedule.OpUpdated, ID: theID, Version: 2},
+		{Op: schedule.OpDeleted, ID: theID, Version: 3},
+	}
+	for _, c := range changes {
+		p.Announce(c)
+	}
+	for _, c := range changes {
+		feed.expect(t, c, KindChange)
+	}
+	p.Announce(schedule.Change{})
+	feed.expect(t, schedule.Change{}, KindEverything)
+
+	stop()
+	if s.Connected() {
+		t.Error("connected after Run")
+	}
+	feed.expectNothing(t)
+	other.expectNothing(t)
+	book.expectNothing(t)
+	if n := p.Dropped(); n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+}
+
+// The old system's publisher can be left as it is.
+func TestAnOldPublishersMessageWakes(t *testing.T) {
+	t.Parallel()
+	const channel = "celery_beat_schedule_updates"
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	log, book := newLog(t)
+	start(t, (&Subscriber{Client: client, Channel: channel, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
+	feed.expectLook(t)
+
+	publish(t, client, channel, `{"event_type": "created", "schedule_id": 42, "timestamp": "2026-11-02T09:00:00.123456"}`)
+	feed.expect(t, schedule.Change{}, KindLegacy)
+	publish(t, client, channel, `{"event_type": "schedule_deleted", "schedule_id": "`+someID+`", "timestamp": "2026-11-02T09:00:00"}`)
+	feed.expect(t, schedule.Change{Op: schedule.OpDeleted, ID: theID}, KindLegacy)
+	for _, garbage := range []string{"", "hello", "\x80\x04K*.", strings.Repeat("x", 10<<20)} {
+		publish(t, client, channel, garbage)
+		feed.expect(t, schedule.Change{}, KindUnreadable)
+	}
+	publish(t, client, channel, encodeRedis(knownChange, time.Now()))
+	feed.expect(t, knownChange, KindChange)
+	book.expectNothing(t)
+}
+
+func TestRedisMayGoAndComeBack(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	feed := newFeed()
+	heardLog, heardBook := newLog(t)
+	sentLog, sentBook := newLog(t)
+	s := &Subscriber{Client: newClient(t, server.URL()), OnChange: feed.onChange, OnMessage: feed.onMessage, Log: heardLog}
+	start(t, s.Run)
+	feed.expectLook(t)
+	p := NewPublisher(newClient(t, server.URL()), "", sentLog)
+	start(t, p.Run)
+	p.Announce(knownChange)
+	feed.expect(t, knownChange, KindChange)
+
+	for range 2 {
+		server.Stop()
+		heardBook.expect(t, lost)
+		heardBook.expectAttempts(t, 3)
+		if s.Connected() {
+			t.Error("connected to a server that is away")
+		}
+		p.Announce(knownChange)
+		sentBook.expect(t, lost)
+		sentBook.expectAttempts(t, 2)
+		feed.expectNothing(t)
+
+		server.Restart()
+		heardBook.expect(t, back)
+		sentBook.expect(t, back)
+		feed.expectLookAmong(t)
+		// What waited may have gone out before anybody heard; what comes now hasn't.
+		p.Announce(schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+		feed.expectAmong(t, schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+		feed.expectNothing(t)
+	}
+	heardBook.expectNothing(t)
+	sentBook.expectNothing(t)
+	if n := p.Dropped(); n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+}
+
+func TestRedisMayBeDownAtTheStart(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Stop()
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	heardLog, heardBook := newLog(t)
+	sentLog, sentBook := newLog(t)
+	start(t, (&Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: heardLog}).Run)
+	p := NewPublisher(client, "", sentLog)
+	p.Announce(knownChange) // also before Run
+	start(t, p.Run)
+	heardBook.expect(t, lost)
+	sentBook.expect(t, lost)
+	heardBook.expectAttempts(t, 3)
+	sentBook.expectAttempts(t, 3)
+
+	server.Restart()
+	feed.expectLookAmong(t)
+	heardBook.expect(t, back)
+	sentBook.expect(t, back)
+	p.Announce(schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+	feed.expectAmong(t, schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+	heardBook.expectNothing(t)
+	sentBook.expectNothing(t)
+}
+
+func TestACutSubscriberLooksAtEverything(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	log, book := newLog(t)
+	start(t, (&Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
+	feed.expectLook(t)
+	for range 3 {
+		if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+			t.Fatal(err)
+		}
+		book.expect(t, lost)
+		feed.expectLook(t)
+		book.expect(t, back)
+		publish(t, client, DefaultRedisChannel, encodeRedis(knownChange, time.Now()))
+		feed.expect(t, knownChange, KindChange)
+	}
+	book.expectNothing(t)
+	feed.expectNothing(t)
+}
+
+// A request that changes a schedule must not wait for Redis, whatever its state.
+func TestAnnouncingNeverBlocks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		hurt, heal func(*redistest.Server)
+	}{
+		{"Redis stopped", (*redistest.Server).Stop, (*redistest.Server).Restart},
+		{"Redis frozen", (*redistest.Server).Freeze, (*redistest.Server).Thaw},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			feed := newFeed()
+			heardLog, _ := newLog(t)
+			start(t, (&Subscriber{Client: newClient(t, server.URL()), OnChange: feed.onChange, OnMessage: feed.onMessage, Log: heardLog}).Run)
+			feed.expectLook(t)
+			log, book := newLog(t)
+			p := NewPublisher(newClient(t, server.URL()), "", log)
+			start(t, p.Run)
+			p.Announce(knownChange)
+			feed.expect(t, knownChange, KindChange)
+
+			c.hurt(server)
+			const more = 100
+			var slowest time.Duration
+			for range queueLength + batchLength + more {
+				begin := time.Now()
+				p.Announce(knownChange)
+				slowest = max(slowest, time.Since(begin))
+			}
+			if slowest > 100*time.Millisecond {
+				t.Errorf("one call took %s", slowest)
+			}
+			book.expect(t, lost)
+			book.expectAttempts(t, 1)
+			dropped := p.Dropped()
+			if dropped < more {
+				t.Errorf("%d dropped, and at least %d too many were announced", dropped, more)
+			}
+
+			c.heal(server)
+			book.expect(t, back)
+			// What was dropped is made up for: everything that waited, and then
+			// one look at everything.
+			feed.expectKind(t, KindEverything)
+			p.Announce(schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+			feed.expectAmong(t, schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9})
+			if now := p.Dropped(); now != dropped {
+				t.Errorf("%d more were dropped after Redis was back", now-dropped)
+			}
+			book.expectNothing(t)
+		})
+	}
+}
+
+func TestAStopSendsWhatIsQueued(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	log, book := newLog(t)
+	start(t, (&Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
+	feed.expectLook(t)
+	p := NewPublisher(client, "", log)
+	stop := start(t, p.Run)
+	const n = 3*batchLength + 1
+	for i := range n {
+		p.Announce(schedule.Change{Op: schedule.OpUpdated, ID: theID, Version: int64(i + 1)})
+	}
+	stop()
+	for i := range n {
+		feed.expect(t, schedule.Change{Op: schedule.OpUpdated, ID: theID, Version: int64(i + 1)}, KindChange)
+	}
+	feed.expectNothing(t)
+	book.expectNothing(t)
+}
+
+func TestAStopDoesNotWaitForRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	heardLog, _ := newLog(t)
+	stopHearing := start(t, (&Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: heardLog}).Run)
+	feed.expectLook(t)
+	log, book := newLog(t)
+	p := NewPublisher(client, "", log)
+	stop := start(t, p.Run)
+	p.Announce(knownChange)
+	feed.expect(t, knownChange, KindChange)
+
+	server.Freeze()
+	const n = 2*batchLength + 1
+	for range n {
+		p.Announce(knownChange)
+	}
+	book.expect(t, lost)
+	begin := time.Now()
+	stop()
+	stopHearing()
+	// A second to drain, what was being sent, and the noise of a busy machine.
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	book.expect(t, "WARN changes were not announced")
+	book.expectNothing(t)
+	if got := p.Dropped(); got != n {
+		t.Errorf("%d of %d are counted as dropped", got, n)
+	}
+}
+
+// Whoever runs Redis may give us no more than the two commands on our channel.
+func TestTheLeastOfRightsIsEnough(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	if err := newClient(t, server.URL()).Do(t.Context(), "ACL", "SETUSER", "beat", "on", ">secret", "resetchannels",
+		"&riverbeat_*", "+publish", "+subscribe").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, strings.Replace(server.URL(), "redis://", "redis://beat:secret@", 1))
+	feed := newFeed()
+	log, book := newLog(t)
+	start(t, (&Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
+	feed.expectLook(t)
+	p := NewPublisher(client, "", log)
+	start(t, p.Run)
+	p.Announce(knownChange)
+	feed.expect(t, knownChange, KindChange)
+	book.expectNothing(t)
+
+	// Less is a loss like any other: one line, and no message ever.
+	denied, deniedBook := newLog(t)
+	none := newFeed()
+	s := &Subscriber{Client: client, Channel: "forbidden", OnChange: none.onChange, Log: denied}
+	start(t, s.Run)
+	deniedBook.expect(t, lost)
+	deniedBook.expectAttempts(t, 2)
+	deniedBook.expectNothing(t)
+	none.expectNothing(t)
+	if s.Connected() {
+		t.Error("connected to a channel that is forbidden")
+	}
+}
+
+func TestANilPublisherAnnouncesNothing(t *testing.T) {
+	t.Parallel()
+	var p *Publisher
+	p.Announce(knownChange)
+}
+
+func TestAWrongURLIsRefusedWithoutQuotingIt(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{
+		"", "localhost:6379", "http://:hunter2@localhost", "redis://:hunter2@localhost:port", "redis://:pa/hunter2@localhost:6379/0",
+		"redis://user:123/hunter2@localhost", "redis://localhost/0?password=hunter2", "redis://:hunter2@local\x7fhost",
+	} {
+		client, err := NewRedisClient(wrong)
+		if err == nil {
+			t.Errorf("%q is accepted", wrong)
+			_ = client.Close()
+			continue
+		}
+		var quoting *url.Error
+		if strings.Contains(err.Error(), "hunter2") || errors.As(err, &quoting) {
+			t.Errorf("%q: the error tells the password: %v", wrong, err)
+		}
+	}
+}
+
+// expectLookAmong waits for the zero Change among messages that may come before it.
+func (f *feed) expectLookAmong(t *testing.T) { t.Helper(); f.expectAmong(t, schedule.Change{}) }
+
+// expectAmong waits for the change among others, and forgets the kinds of those.
+func (f *feed) expectAmong(t *testing.T, want schedule.Change) {
+	t.Helper()
+	for next(t, fmt.Sprintf("%v", want), f.changes) != want {
+	}
+	for {
+		select {
+		case <-f.kinds:
+		default:
+			return
+		}
+	}
+}
+
+func (f *feed) expectKind(t *testing.T, want Kind) {
+	t.Helper()
+	for next(t, string(want), f.kinds) != want {
+	}
+}
