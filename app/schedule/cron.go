@@ -127,11 +127,11 @@ func checkCronText(expr string) error {
 			r, _ := utf8.DecodeRuneInString(expr[i:])
 			return fmt.Errorf("has %+q at byte %d: only the digits 0 to 9, the letters A to Z and * / , - # ? @ are allowed", r, i+1)
 		}
-		if expr[i] < ' ' || expr[i] == 0x7f {
-			return fmt.Errorf("has the control character %q at byte %d: write one line, its fields separated by spaces", expr[i], i+1)
+		if expr[i] < ' ' && expr[i] != '\t' || expr[i] == 0x7f {
+			return fmt.Errorf("has the control character %q at byte %d: write one line, its fields separated by spaces or tabs", expr[i], i+1)
 		}
 	}
-	if name, _, found := strings.Cut(strings.ToUpper(strings.TrimLeft(expr, " ")), "="); found && (name == "TZ" || name == "CRON_TZ") {
+	if name, _, found := strings.Cut(strings.ToUpper(strings.TrimLeft(expr, " \t")), "="); found && (name == "TZ" || name == "CRON_TZ") {
 		return fmt.Errorf(`begins with %s=: name the zone in "timezone" instead`, name)
 	}
 	return nil

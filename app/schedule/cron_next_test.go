@@ -90,6 +90,7 @@ func TestNextAtTheEdges(t *testing.T) {
 		{"no leap day in 2100", "0 0 29 2 *", "UTC", "2096-02-29T00:00:00Z", "2104-02-29T00:00:00Z"},
 		{"31 December of a leap year far ahead", "30 12 * * *", "America/New_York", "2040-12-31T00:00:00Z", "2040-12-31T17:30:00Z"},
 		{"and the day after", "30 12 * * *", "America/New_York", "2040-12-31T17:30:00Z", "2041-01-01T17:30:00Z"},
+		{"a time that the clock leaves out every year never comes", "*/15 2 * 3 0#2", "America/New_York", "2040-01-01T00:00:00Z", ""},
 		{"the end of the year 9999", "* * * * *", "UTC", "9999-12-31T23:59:00Z", ""},
 		{"the beginning", "0 0 * * *", "UTC", "0001-01-01T00:00:00Z", "0001-01-02T00:00:00Z"},
 	} {
@@ -106,6 +107,18 @@ func TestNextAtTheEdges(t *testing.T) {
 		if got := mustCron(t, test.expr).Next(from, zone(t, test.tz)); !got.Equal(want) {
 			t.Errorf("%s: %q in %s after %s runs at %s, want %s", test.claim, test.expr, test.tz, test.from, got.UTC().Format(time.RFC3339), test.want)
 		}
+	}
+}
+
+func TestLatestEndsWhereNothingCame(t *testing.T) {
+	t.Parallel()
+	leftOut := mustCron(t, "*/15 2 * 3 0#2") // since 2007
+	if latest := leftOut.Latest(time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC), zone(t, "America/New_York")); !latest.IsZero() {
+		t.Errorf("%s is within a gap of the clock, want none", latest)
+	}
+	leapDay := mustCron(t, "0 0 29 2 *")
+	if latest := leapDay.Latest(time.Date(4, 2, 28, 0, 0, 0, 0, time.UTC), time.UTC); !latest.IsZero() {
+		t.Errorf("%s is before the year 1, want none", latest)
 	}
 }
 

@@ -205,10 +205,7 @@ func TestTheListenerMayStartBeforePostgreSQL(t *testing.T) {
 // that connection is silent. It reports each connection.
 func relay(t *testing.T, server string) (addr *net.TCPAddr, connections <-chan struct{}) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t)
 	var (
 		all  sync.WaitGroup
 		mu   sync.Mutex
@@ -221,7 +218,7 @@ func relay(t *testing.T, server string) (addr *net.TCPAddr, connections <-chan s
 			if err != nil {
 				return
 			}
-			upstream, err := net.Dial("tcp", server)
+			upstream, err := dial(t, server)
 			if err != nil {
 				t.Errorf("relay: %v", err)
 				_ = client.Close()
@@ -280,10 +277,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	t.Run("to anything", func(t *testing.T) {
 		t.Parallel()
 		config, _ := newDatabase(t)
-		listener, err := net.Listen("tcp", "127.0.0.1:0") // the system accepts, nobody answers
-		if err != nil {
-			t.Fatal(err)
-		}
+		listener := listen(t) // the system accepts, nobody answers
 		defer listener.Close()
 		addr := listener.Addr().(*net.TCPAddr)
 		config.Host, config.Port = addr.IP.String(), uint16(addr.Port)

@@ -16,8 +16,9 @@ const (
 	// queueLength is how many changes may wait for Redis. More are not worth
 	// keeping one by one.
 	queueLength = 10_000
-	// batchLength is how many messages go out together.
-	batchLength = 500
+	// batchLength is how many messages go out together: some 20 KB, which a slow
+	// line, too, takes well within sendTimeout.
+	batchLength = 100
 	// sendTimeout limits one attempt to send.
 	sendTimeout = 300 * time.Millisecond
 	// drainTimeout limits what a stop still tries to send.
@@ -31,7 +32,6 @@ type Publisher struct {
 	channel   string
 	log       *slog.Logger
 	queue     chan string
-	connected atomic.Bool
 	dropped   atomic.Int64
 	overflown atomic.Bool // something was dropped that nobody has been told of
 }
@@ -72,7 +72,7 @@ func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
 // If there were more, "look at everything" is announced in their place once
 // Redis is back. It may be called once at a time.
 func (p *Publisher) Run(ctx context.Context) error {
-	link := newLink("redis publisher", p.log, &p.connected)
+	link := newLink("redis publisher", p.log, new(atomic.Bool))
 	// What is being sent when the context ends is sent to the end.
 	unstopped := context.WithoutCancel(ctx)
 	var batch []string

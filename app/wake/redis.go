@@ -15,7 +15,7 @@ import (
 
 // NewRedisClient is a client for Publisher and Subscriber, made from a redis://,
 // rediss:// or unix:// URL. It connects when it is used; whoever makes it closes
-// it. Options in the URL's query win over the ones set here.
+// it. Timeouts and max_retries in the URL's query win over ours.
 //
 // go-redis has one logger for the whole process, and a line for each failed
 // attempt. This sends it to slog.Default() at debug level.

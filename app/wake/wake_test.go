@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -119,6 +120,23 @@ func next[T any](t *testing.T, what string, from <-chan T) T {
 		t.Fatalf("no %s within %s", what, patience)
 		panic("unreachable")
 	}
+}
+
+// listen is a free loopback port.
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// dial is for relays, which end later than the test's context.
+func dial(t *testing.T, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(context.WithoutCancel(t.Context()), "tcp", addr)
 }
 
 // feed records what a Listener or a Subscriber hears.

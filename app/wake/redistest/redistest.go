@@ -3,6 +3,7 @@ package redistest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -120,7 +121,8 @@ func (s *Server) launch() error {
 		return fmt.Errorf("make its log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.bin, //nolint:gosec // found in the PATH
+	// It outlives the test's context: Stop ends it.
+	cmd := exec.CommandContext(context.WithoutCancel(s.t.Context()), s.bin,
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
@@ -172,7 +174,8 @@ func (s *Server) launch() error {
 // answers reports whether the server we started (and no other that has the port)
 // serves.
 func (s *Server) answers() bool {
-	conn, err := net.DialTimeout("tcp", s.addr(), time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(s.t.Context(), "tcp", s.addr())
 	if err != nil {
 		return false
 	}

@@ -36,7 +36,8 @@ func TestAServerRestartsOnItsPortAndEmpty(t *testing.T) {
 	s.Stop()
 	s.Stop() // does nothing
 	addr := strings.TrimSuffix(strings.TrimPrefix(url, "redis://"), "/0")
-	if conn, err := net.Dial("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
+	var dialer net.Dialer
+	if conn, err := dialer.DialContext(t.Context(), "tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a stopped server is reached: %v, %v", conn, err)
 	}
 	s.Restart()

@@ -1,0 +1,139 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+// Bounds of what a Debouncer remembers. Past maxPending ids one look at
+// everything is cheaper; past maxSeen schedules the older half is forgotten,
+// which costs a second look and nothing else.
+const (
+	maxPending      = 10_000
+	maxSeen         = 10_000
+	maxSeenVersions = 16
+)
+
+// Debouncer decides which hints are worth a look at the database, and when. A
+// change that names a schedule and a version is looked at at once, and once. A
+// look at everything is taken at most once an interval: the first at once, those
+// that are asked for meanwhile as one when the interval is over.
+//
+// It is pure: it owns no clock and no goroutine, and isn't safe for concurrent
+// use.
+type Debouncer struct {
+	interval time.Duration
+	pending  []schedule.ID
+	isIn     map[schedule.ID]bool
+	all      bool
+	lastAll  time.Time
+
+	recent, older map[schedule.ID][]int64 // the versions seen, newest last
+}
+
+// NewDebouncer is a Debouncer that lets looks at everything pass an interval
+// apart.
+func NewDebouncer(interval time.Duration) *Debouncer {
+	return &Debouncer{
+		interval: interval,
+		isIn:     map[schedule.ID]bool{},
+		recent:   map[schedule.ID][]int64{},
+	}
+}
+
+// Add takes a hint. It reports false for one that was seen before.
+func (d *Debouncer) Add(c schedule.Change) bool {
+	if !c.Known() {
+		d.all = true
+		return true
+	}
+	if !d.remember(c) {
+		return false
+	}
+	switch {
+	case d.isIn[c.ID]:
+	case len(d.pending) >= maxPending:
+		d.all = true
+	default:
+		d.pending = append(d.pending, c.ID)
+		d.isIn[c.ID] = true
+	}
+	return true
+}
+
+// remember reports whether this version of the schedule is new. An older version
+// than one seen is new too: messages come in any order.
+func (d *Debouncer) remember(c schedule.Change) bool {
+	versions, ok := d.recent[c.ID]
+	if !ok {
+		versions = d.older[c.ID]
+	}
+	if slices.Contains(versions, c.Version) {
+		return false
+	}
+	if c.Op == schedule.OpDeleted {
+		versions = nil // the id may be written anew, from version 1
+	}
+	if len(versions) >= maxSeenVersions {
+		versions = versions[1:]
+	}
+	if !ok && len(d.recent) >= maxSeen/2 {
+		d.older, d.recent = d.recent, map[schedule.ID][]int64{}
+	}
+	d.recent[c.ID] = append(slices.Clip(versions), c.Version)
+	return true
+}
+
+// Look is what is to be looked at.
+type Look struct {
+	All bool
+	IDs []schedule.ID // when not All
+}
+
+// Empty reports whether there is nothing to look at.
+func (l Look) Empty() bool { return !l.All && len(l.IDs) == 0 }
+
+// and is both looks in one.
+func (l Look) and(other Look) Look {
+	if l.All || other.All {
+		return Look{All: true}
+	}
+	return Look{IDs: append(l.IDs, other.IDs...)}
+}
+
+// Take is what is to be looked at at the instant now. What it returns is the
+// caller's to look at.
+func (d *Debouncer) Take(now time.Time) Look {
+	if d.all && (d.lastAll.IsZero() || now.Sub(d.lastAll) >= d.interval) {
+		d.LookedAtAll(now)
+		return Look{All: true}
+	}
+	look := Look{IDs: d.pending}
+	d.pending = nil
+	clear(d.isIn)
+	return look
+}
+
+// LookedAtAll says that everything is being looked at for another reason, which
+// answers every hint so far.
+func (d *Debouncer) LookedAtAll(now time.Time) {
+	d.all, d.lastAll, d.pending = false, now, nil
+	clear(d.isIn)
+}
+
+// Wait is how long after now Take has something to return; ok is false when it
+// has not been told anything.
+func (d *Debouncer) Wait(now time.Time) (wait time.Duration, ok bool) {
+	switch {
+	case len(d.pending) > 0:
+		return 0, true
+	case !d.all:
+		return 0, false
+	case d.lastAll.IsZero():
+		return 0, true
+	default:
+		return max(d.interval-now.Sub(d.lastAll), 0), true
+	}
+}

@@ -1,0 +1,175 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+)
+
+// dispatch is one transaction: it claims at most limit due cursors, enqueues
+// what they owe, records it and moves the cursors on. It says how many it
+// claimed, also when it fails.
+func (s *Scheduler) dispatch(ctx context.Context, limit int) (claimed int, err error) {
+	// Begun, it is finished: a deadline of its own bounds it.
+	ctx = context.WithoutCancel(ctx)
+	begun := time.Now()
+	b, err := s.dispatchOnce(ctx, limit, false)
+	if db.UniqueViolation(err) == "runs_pkey" {
+		// The ledger has some of it already: a restored backup, a cursor set back,
+		// or a commit whose answer was lost. What it has is not enqueued again.
+		b, err = s.dispatchOnce(ctx, limit, true)
+	}
+	if len(b.held) == 1 && db.IsDataError(err) {
+		// The one row can't be written: it alone is set aside.
+		b.cursors, err = s.setAside(ctx, b.held[0].ScheduleID, err)
+	}
+	if err != nil {
+		return len(b.held), err
+	}
+	s.reportInvalid(b.cursors)
+	if len(b.held) > 0 {
+		s.config.Metrics.dispatched(b, time.Since(begun))
+		s.log.Debug("dispatched", "claimed", len(b.held), "enqueued", len(b.enqueue), "took", time.Since(begun))
+	}
+	return len(b.held), nil
+}
+
+// batch is what one dispatch decided.
+type batch struct {
+	now     time.Time // the database's clock at the claim
+	held    []schedule.Cursor
+	enqueue []schedule.Enqueue
+	owner   []int // of each enqueue, the index of its cursor in cursors
+	runs    []schedule.Run
+	cursors []schedule.Cursor // as they are left
+}
+
+func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bool) (b batch, err error) {
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		b = batch{}
+		b.held, b.now, err = tx.ClaimDue(ctx, limit)
+		if err != nil || len(b.held) == 0 {
+			return err
+		}
+		definitions, err := s.definitions(ctx, tx, b.held)
+		if err != nil {
+			return err
+		}
+		lastFor, err := lastForDirty(ctx, tx, b.held)
+		if err != nil {
+			return err
+		}
+		decisions := make([]schedule.Decision, 0, len(b.held))
+		for _, cursor := range b.held {
+			definition := definitions[cursor.ScheduleID]
+			if definition == nil {
+				continue
+			}
+			if cursor.Dirty {
+				cursor = schedule.Plan(definition, cursor, lastFor[cursor.ScheduleID])
+			}
+			decisions = append(decisions, s.decide(definition, cursor, b.now))
+		}
+		if skipRecorded {
+			if err := dropRecorded(ctx, tx, decisions); err != nil {
+				return err
+			}
+		}
+		b.carryOut(definitions, decisions)
+		return s.write(ctx, tx, &b)
+	})
+	return b, err
+}
+
+// lastForDirty asks the ledger only when a claimed cursor is to be planned anew.
+func lastForDirty(ctx context.Context, tx *db.Tx, held []schedule.Cursor) (map[schedule.ID]time.Time, error) {
+	var ids []schedule.ID
+	for _, cursor := range held {
+		if cursor.Dirty {
+			ids = append(ids, cursor.ScheduleID)
+		}
+	}
+	if ids == nil {
+		return nil, nil
+	}
+	return tx.LastFor(ctx, ids)
+}
+
+// decide is schedule.Due, for a job that River will take.
+func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, now time.Time) schedule.Decision {
+	if err := definition.Job.Validate(); err != nil {
+		return schedule.Decision{Cursor: schedule.SetAside(cursor, err.Error())}
+	}
+	return schedule.Due(definition, cursor, now, s.config.Rules)
+}
+
+// carryOut turns decisions into rows.
+func (b *batch) carryOut(definitions map[schedule.ID]*schedule.Schedule, decisions []schedule.Decision) {
+	for _, d := range decisions {
+		definition := definitions[d.Cursor.ScheduleID]
+		for _, stretch := range d.Record {
+			b.runs = append(b.runs, stretch.Run(definition, b.now))
+		}
+		for _, o := range d.Enqueue {
+			b.enqueue = append(b.enqueue, schedule.Enqueue{Schedule: definition, ScheduledFor: o.ScheduledFor, Reason: o.Reason})
+			b.owner = append(b.owner, len(b.cursors))
+		}
+		b.cursors = append(b.cursors, d.Cursor)
+	}
+}
+
+// write inserts the jobs first, since the ledger holds their ids.
+func (s *Scheduler) write(ctx context.Context, tx *db.Tx, b *batch) error {
+	jobs, err := s.inserter.Insert(ctx, tx.Tx, b.enqueue)
+	if err != nil {
+		return err
+	}
+	for i, e := range b.enqueue {
+		b.runs = append(b.runs, e.Run(jobs[i], b.now))
+		b.cursors[b.owner[i]].LastJobID = jobs[i]
+	}
+	if err := tx.InsertRuns(ctx, b.runs); err != nil {
+		return err
+	}
+	return tx.SaveCursors(ctx, b.cursors)
+}
+
+// dropRecorded takes out of the decisions what the ledger already holds.
+func dropRecorded(ctx context.Context, tx *db.Tx, decisions []schedule.Decision) error {
+	var planned []db.Occurrence
+	for _, d := range decisions {
+		for _, o := range d.Enqueue {
+			planned = append(planned, db.Occurrence{ScheduleID: d.Cursor.ScheduleID, ScheduledFor: o.ScheduledFor.UTC()})
+		}
+		for _, r := range d.Record {
+			planned = append(planned, db.Occurrence{ScheduleID: d.Cursor.ScheduleID, ScheduledFor: r.From.UTC()})
+		}
+	}
+	recorded, err := tx.Recorded(ctx, planned)
+	if err != nil {
+		return err
+	}
+	for i := range decisions {
+		id := decisions[i].Cursor.ScheduleID
+		decisions[i].Without(func(at time.Time) bool {
+			return recorded[db.Occurrence{ScheduleID: id, ScheduledFor: at.UTC()}]
+		})
+	}
+	return nil
+}
+
+// setAside marks one schedule invalid, with what the database said.
+func (s *Scheduler) setAside(ctx context.Context, id schedule.ID, cause error) ([]schedule.Cursor, error) {
+	var aside []schedule.Cursor
+	err := s.store.InTx(ctx, func(tx *db.Tx) error {
+		cursor, err := tx.LockCursor(ctx, id)
+		if err != nil {
+			return err
+		}
+		aside = []schedule.Cursor{schedule.SetAside(cursor, "its job was refused: "+cause.Error())}
+		return tx.SaveCursors(ctx, aside)
+	})
+	return aside, err
+}

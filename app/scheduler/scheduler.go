@@ -1,0 +1,278 @@
+// Package scheduler fires what is due. Any number of schedulers may run on one
+// database: none leads, rows are shared by locks. A scheduler keeps no schedules
+// in memory, only when to look next and the hints it has not followed yet.
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+)
+
+// Inserter enqueues runs as River jobs within a transaction and returns the
+// jobs' ids in the order of the runs.
+type Inserter interface {
+	Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error)
+}
+
+// Config is a scheduler's settings. Zero durations are the defaults.
+type Config struct {
+	PollInterval    time.Duration // between looks at everything, come what may; 60 s
+	MinSyncInterval time.Duration // between looks at everything that hints ask for; 5 s
+	Rules           schedule.Rules
+	Metrics         *Metrics // nil: none are kept
+	Log             *slog.Logger
+}
+
+// Defaults of Config.
+const (
+	DefaultPollInterval    = 60 * time.Second
+	DefaultMinSyncInterval = 5 * time.Second
+	DefaultMisfireAfter    = 10 * time.Second
+)
+
+// Scheduler plans what changed and fires what is due.
+type Scheduler struct {
+	store    *db.Store
+	inserter Inserter
+	config   Config
+	log      *slog.Logger
+
+	mu        sync.Mutex
+	debouncer *Debouncer
+
+	changed chan struct{} // a hint came in
+	planned chan struct{} // the next due time may have moved
+
+	lastPlanned atomic.Int64 // when a look last succeeded, in Unix nanoseconds
+}
+
+// New is a Scheduler; Run starts it.
+func New(store *db.Store, inserter Inserter, config Config) *Scheduler {
+	if config.PollInterval == 0 {
+		config.PollInterval = DefaultPollInterval
+	}
+	if config.MinSyncInterval == 0 {
+		config.MinSyncInterval = DefaultMinSyncInterval
+	}
+	if config.Metrics == nil {
+		config.Metrics = NewMetrics(nil)
+	}
+	return &Scheduler{
+		store: store, inserter: inserter, config: config, log: config.Log,
+		debouncer: NewDebouncer(config.MinSyncInterval),
+		changed:   make(chan struct{}, 1),
+		planned:   make(chan struct{}, 1),
+	}
+}
+
+// Notify takes a hint that a schedule changed. It never blocks, and may be
+// called at any time from anywhere.
+func (s *Scheduler) Notify(c schedule.Change) {
+	s.mu.Lock()
+	fresh := s.debouncer.Add(c)
+	s.mu.Unlock()
+	s.config.Metrics.change(c, fresh)
+	if fresh {
+		signal(s.changed)
+	}
+}
+
+// SinceLastLook is how long ago the scheduler last looked at the database with
+// success; ok is false when it never has.
+func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
+	last := s.lastPlanned.Load()
+	return time.Since(time.Unix(0, last)), last != 0
+}
+
+// Run plans and fires until the context ends, and returns nil then. A dispatch
+// in flight is finished first. It survives every fault of the database.
+func (s *Scheduler) Run(ctx context.Context) error {
+	var both errgroup.Group
+	both.Go(func() error { s.planLoop(ctx); return nil })
+	both.Go(func() error { s.fireLoop(ctx); return nil })
+	return both.Wait()
+}
+
+// planLoop follows hints, and polls: what is dirty gets planned. It stands apart
+// from firing, so that planning a million edits delays no run.
+func (s *Scheduler) planLoop(ctx context.Context) {
+	var retry backoff
+	var undone Look        // what the last try left over
+	nextPoll := time.Now() // at once, for what changed while nobody looked
+	for {
+		wait, early := time.Until(nextPoll), s.changed
+		if hint, ok := s.waitForHint(); ok {
+			wait = min(wait, hint)
+		}
+		if retry.failing() {
+			wait, early = retry.next(), nil // hints don't hurry a retry
+		}
+		if !sleep(ctx, wait, early) {
+			return
+		}
+		look, cause := s.takeHints().and(undone), causeChanged
+		if now := time.Now(); !now.Before(nextPoll) {
+			look, cause = s.takeAll(now), causePolled
+			nextPoll = now.Add(s.config.PollInterval)
+		}
+		if look.Empty() {
+			continue
+		}
+		begun := time.Now()
+		left, err := s.sync(ctx, look)
+		if ctx.Err() != nil {
+			return
+		}
+		undone = left
+		s.config.Metrics.synced(cause, time.Since(begun))
+		s.trouble(&retry, "plan changed schedules", err, !left.Empty())
+		if err == nil {
+			s.lastPlanned.Store(time.Now().UnixNano())
+		}
+		signal(s.planned)
+	}
+}
+
+// fireLoop holds the one alarm: it rings when the next run is due.
+func (s *Scheduler) fireLoop(ctx context.Context) {
+	var retry backoff
+	var alarm time.Duration
+	for {
+		if retry.failing() {
+			alarm = retry.next()
+		}
+		if !sleep(ctx, alarm, s.planned) {
+			return
+		}
+		claimed, err := s.fire(ctx)
+		if err == nil {
+			alarm, err = s.nextAlarm(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		// Something is due and none of it could be had: another scheduler is at
+		// it, or died while it was.
+		s.trouble(&retry, "fire what is due", err, claimed == 0 && alarm <= 0)
+	}
+}
+
+// fire dispatches until nothing more can be claimed, and says how much was.
+func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
+	limit := batchSize
+	for ctx.Err() == nil {
+		claimed, err := s.dispatch(ctx, limit)
+		switch {
+		case err == nil:
+			total += claimed
+			if claimed < limit && limit == batchSize {
+				return total, nil
+			}
+			limit = min(limit*2, batchSize)
+		case db.IsDataError(err) && claimed > 1:
+			// One row of the batch can't be written: halve until it stands alone.
+			limit = claimed / 2
+		default:
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// nextAlarm asks the database how long it is until the next run is due.
+func (s *Scheduler) nextAlarm(ctx context.Context) (time.Duration, error) {
+	in, planned, err := s.store.NextFire(ctx)
+	if err != nil || !planned {
+		return s.config.PollInterval, err
+	}
+	return max(min(in, s.config.PollInterval), 0), nil
+}
+
+func (s *Scheduler) waitForHint() (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.debouncer.Wait(time.Now())
+}
+
+func (s *Scheduler) takeHints() Look {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.debouncer.Take(time.Now())
+}
+
+func (s *Scheduler) takeAll(now time.Time) Look {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.debouncer.LookedAtAll(now)
+	return Look{All: true}
+}
+
+// trouble sets the pace of the next try. A fault is logged when it begins and
+// when it is over, not at each try in between.
+func (s *Scheduler) trouble(b *backoff, doing string, err error, again bool) {
+	switch {
+	case err != nil:
+		if !b.broken {
+			s.log.Warn("can't "+doing+": trying again", "err", err)
+		}
+		b.fail(true)
+		s.config.Metrics.failures.WithLabelValues(doing).Inc()
+	case again:
+		b.fail(false)
+	default:
+		if b.broken {
+			s.log.Info("can "+doing+" again", "tries", b.tries)
+		}
+		*b = backoff{}
+	}
+}
+
+// backoff paces tries from 100 ms, doubling to 1 s.
+type backoff struct {
+	tries  int
+	broken bool
+}
+
+func (b *backoff) failing() bool { return b.tries > 0 }
+
+func (b *backoff) fail(broken bool) {
+	b.tries++
+	b.broken = b.broken || broken
+}
+
+// next is jittered, so that schedulers don't try in step.
+func (b *backoff) next() time.Duration {
+	wait := min(100*time.Millisecond<<min(b.tries-1, 10), time.Second)
+	return wait/2 + rand.N(wait/2+1)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits until the time is over or the signal comes; it reports false when
+// the context ended.
+func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
+	timer := time.NewTimer(max(d, 0))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-early:
+	case <-timer.C:
+	}
+	return ctx.Err() == nil
+}

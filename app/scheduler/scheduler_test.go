@@ -1,0 +1,312 @@
+package scheduler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/scheduler"
+	"github.com/riverbeat/riverbeat/db"
+	"github.com/riverbeat/riverbeat/db/dbtest"
+	"github.com/riverbeat/riverbeat/jobs"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// bench is a database with a scheduler that nobody tells anything, unless the
+// test does.
+type bench struct {
+	t    *testing.T
+	pool *pgxpool.Pool
+}
+
+func setup(t *testing.T) *bench {
+	t.Parallel()
+	return &bench{t: t, pool: dbtest.Pool(t)}
+}
+
+// start runs a scheduler until the test ends. Its poll is out of reach, so what
+// it finds, it was told of.
+func (b *bench) start(change func(*scheduler.Config), inserter scheduler.Inserter) *scheduler.Scheduler {
+	b.t.Helper()
+	config := scheduler.Config{
+		PollInterval: time.Hour, MinSyncInterval: time.Hour,
+		Rules: schedule.Rules{MisfireAfter: 10 * time.Second}, Log: dbtest.Log(b.t),
+	}
+	if change != nil {
+		change(&config)
+	}
+	if inserter == nil {
+		inserter = b.inserter()
+	}
+	s := scheduler.New(db.NewStore(b.pool), inserter, config)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Error("the scheduler ended: ", err)
+		}
+	})
+	return s
+}
+
+func (b *bench) inserter() *jobs.Inserter {
+	b.t.Helper()
+	inserter, err := jobs.NewInserter(b.pool)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return inserter
+}
+
+func (b *bench) exec(sql string, args ...any) {
+	b.t.Helper()
+	if _, err := b.pool.Exec(context.Background(), sql, args...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// one reads a single value.
+func one[T any](b *bench, sql string, args ...any) (v T) {
+	b.t.Helper()
+	if err := b.pool.QueryRow(context.Background(), sql, args...).Scan(&v); err != nil {
+		b.t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// becomes waits until the query says true.
+func (b *bench) becomes(claim, sql string, args ...any) {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if one[bool](b, sql, args...) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("it never came to be that %s", claim)
+		}
+	}
+}
+
+func (b *bench) equals(claim string, want int, sql string, args ...any) {
+	b.t.Helper()
+	if got := one[int](b, sql, args...); got != want {
+		b.t.Errorf("%s: %d, not %d", claim, got, want)
+	}
+}
+
+const insertEach = `
+INSERT INTO riverbeat.schedules (name, %s, job_kind, job_args)
+SELECT 'n' || n, %s, 'noop', jsonb_build_object('n', n)
+FROM generate_series(1, $1::int) AS n`
+
+func (b *bench) insert(n int, spec, value string) {
+	b.t.Helper()
+	b.exec(fmt.Sprintf(insertEach, spec, value), n)
+}
+
+func TestARunIsAJobALedgerLineAndAPlanInOneTransaction(t *testing.T) {
+	b := setup(t)
+	b.insert(1, "every", "interval '1 second'")
+	b.start(nil, nil)
+	b.becomes("three runs are in the ledger", `SELECT count(*) >= 3 FROM riverbeat.runs`)
+	b.equals("runs whose job isn't theirs", 0, `
+		SELECT count(*) FROM riverbeat.runs r LEFT JOIN river_job j
+		ON j.id = r.job_id AND j.kind = 'noop' AND j.metadata->'riverbeat'->>'schedule_id' = r.schedule_id::text
+		AND (j.metadata->'riverbeat'->>'scheduled_for')::timestamptz = r.scheduled_for AND j.args = '{"n": 1}'
+		WHERE j.id IS NULL`)
+	b.equals("jobs that wait for a clock", 0, `SELECT count(*) FROM river_job WHERE state <> 'available'`)
+	b.equals("cursors that don't stand behind their last run", 0, `
+		SELECT count(*) FROM riverbeat.cursors c
+		WHERE next_run_at <> (SELECT max(scheduled_for) FROM riverbeat.runs) + interval '1 second'
+		   OR run_count <> (SELECT count(*) FROM riverbeat.runs)
+		   OR last_job_id <> (SELECT max(job_id) FROM riverbeat.runs)`)
+	b.equals("runs that came early", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at < scheduled_for`)
+}
+
+// failing fails a number of times before it passes on.
+type failing struct {
+	scheduler.Inserter
+	left atomic.Int64
+}
+
+func (f *failing) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error) {
+	ids, err := f.Inserter.Insert(ctx, tx, runs)
+	if len(runs) > 0 && f.left.Add(-1) >= 0 {
+		return nil, errors.New("after the insert, before the commit")
+	}
+	return ids, err
+}
+
+func TestADispatchThatFailsLeavesNothingAndIsTriedAgain(t *testing.T) {
+	b := setup(t)
+	b.insert(10, "at", "clock_timestamp()")
+	inserter := &failing{Inserter: b.inserter()}
+	inserter.left.Store(3)
+	b.start(nil, inserter)
+	b.becomes("all have run", `SELECT count(*) = 10 FROM riverbeat.cursors WHERE state = 'completed'`)
+	b.equals("runs", 10, `SELECT count(*) FROM riverbeat.runs`)
+	b.equals("jobs", 10, `SELECT count(*) FROM river_job`)
+}
+
+func TestSchedulersShareOneInstantWithoutRunningAnythingTwice(t *testing.T) {
+	b := setup(t)
+	b.insert(1000, "at", "clock_timestamp() + interval '1 second'")
+	for range 3 {
+		b.start(nil, nil)
+	}
+	b.becomes("all have run", `SELECT count(*) = 1000 FROM riverbeat.cursors WHERE state = 'completed'`)
+	b.equals("runs", 1000, `SELECT count(*) FROM riverbeat.runs WHERE outcome = 'enqueued' AND reason = 'schedule'`)
+	b.equals("jobs", 1000, `SELECT count(*) FROM river_job`)
+	b.equals("schedules with a job", 1000, `SELECT count(DISTINCT metadata->'riverbeat'->>'schedule_id') FROM river_job`)
+}
+
+func TestARowThatRiverRefusesIsSetAsideAndTheOthersRun(t *testing.T) {
+	b := setup(t)
+	b.exec(`
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN RAISE EXCEPTION 'poisoned' USING ERRCODE = 'check_violation'; END $$;
+		CREATE TRIGGER refuse BEFORE INSERT ON river_job FOR EACH ROW
+		WHEN (NEW.args->>'n' IN ('7', '50', '99')) EXECUTE FUNCTION refuse()`)
+	b.insert(100, "at", "clock_timestamp()")
+	b.start(nil, nil)
+	b.becomes("all are dealt with", `SELECT count(*) = 100 FROM riverbeat.cursors WHERE state IN ('completed', 'invalid')`)
+	b.equals("jobs", 97, `SELECT count(*) FROM river_job`)
+	b.equals("runs", 97, `SELECT count(*) FROM riverbeat.runs`)
+	b.equals("set aside with their reason", 3, `
+		SELECT count(*) FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id
+		WHERE state = 'invalid' AND state_reason LIKE '%poisoned%' AND s.job_args->>'n' IN ('7', '50', '99')`)
+}
+
+func TestASpecThatDoesNotParseIsSetAsideUntilItIsMended(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, cron, timezone, job_kind) VALUES
+		('broken', 'whenever', 'UTC', 'noop'), ('lost', '* * * * * *', 'Mars/Olympus', 'noop'), ('good', '* * * * * *', 'UTC', 'noop')`)
+	s := b.start(nil, nil)
+	b.becomes("the good one runs", `SELECT count(*) > 0 FROM riverbeat.runs WHERE schedule_name = 'good'`)
+	for name, field := range map[string]string{"broken": "spec.cron", "lost": "spec.timezone"} {
+		reason := one[string](b, `SELECT state || ' ' || state_reason FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id WHERE name = $1`, name)
+		if !strings.HasPrefix(reason, "invalid "+field) {
+			t.Errorf("%s: %q", name, reason)
+		}
+	}
+	b.exec(`UPDATE riverbeat.schedules SET cron = '* * * * * *' WHERE name = 'broken'`)
+	s.Notify(b.change("broken"))
+	b.becomes("the broken one runs", `SELECT count(*) > 0 FROM riverbeat.runs WHERE schedule_name = 'broken'`)
+}
+
+// change is the hint that tells of a schedule's last change.
+func (b *bench) change(name string) schedule.Change {
+	b.t.Helper()
+	var id [16]byte
+	var version int64
+	err := b.pool.QueryRow(context.Background(), `SELECT id, version FROM riverbeat.schedules WHERE name = $1`, name).Scan(&id, &version)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return schedule.Change{Op: schedule.OpUpdated, ID: id, Version: version}
+}
+
+func TestWhatTheLedgerHoldsIsNotEnqueuedAgain(t *testing.T) {
+	b := setup(t)
+	b.insert(3, "every", "interval '1 second'")
+	s := b.start(nil, nil)
+	b.becomes("each has run twice", `SELECT count(*) >= 6 FROM riverbeat.runs`)
+	// As after a restore of the cursors, or a commit whose answer was lost.
+	b.exec(`
+		UPDATE riverbeat.cursors c SET (next_run_at, fire_at) = (
+			SELECT min(scheduled_for), min(scheduled_for) FROM riverbeat.runs r WHERE r.schedule_id = c.schedule_id)`)
+	count := one[int](b, `SELECT count(*) FROM riverbeat.runs`)
+	s.Notify(b.change("n1"))
+	b.becomes("they go on", `SELECT count(*) >= $1::int + 6 FROM riverbeat.runs`, count)
+	b.equals("instants with two jobs", 0, `
+		SELECT count(*) FROM (SELECT FROM river_job
+		GROUP BY metadata->'riverbeat'->>'schedule_id', metadata->'riverbeat'->>'scheduled_for' HAVING count(*) > 1) twice`)
+	b.equals("runs without a job, jobs without a run", 0, `
+		SELECT count(*) FROM river_job j FULL JOIN riverbeat.runs r ON r.job_id = j.id WHERE j.id IS NULL OR r.job_id IS NULL`)
+}
+
+func TestAKnownChangeIsInForceAtOnceWhateverTheDebounceSays(t *testing.T) {
+	b := setup(t)
+	s := b.start(nil, nil)
+	s.Notify(schedule.Change{}) // the interval has begun, and is an hour long
+	b.insert(1, "at", "clock_timestamp() + interval '1 second'")
+	s.Notify(b.change("n1"))
+	b.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+	b.equals("runs later than half a second", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '0.5 s'`)
+}
+
+func TestWithoutAnyMessageThePollFindsTheChange(t *testing.T) {
+	b := setup(t)
+	b.start(func(c *scheduler.Config) { c.PollInterval, c.MinSyncInterval = 300*time.Millisecond, time.Millisecond }, nil)
+	b.insert(1, "at", "clock_timestamp()")
+	b.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+}
+
+func TestARowThatAnotherTransactionHeldIsNotLateByAPoll(t *testing.T) {
+	b := setup(t)
+	s := b.start(nil, nil)
+	b.insert(2, "at", "clock_timestamp()")
+	ctx := context.Background()
+	tx, err := b.pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id WHERE name = 'n1' FOR UPDATE OF c`); err != nil {
+		t.Fatal(err)
+	}
+	s.Notify(b.change("n1"))
+	s.Notify(b.change("n2"))
+	b.becomes("the free one has run", `SELECT count(*) = 1 FROM riverbeat.runs WHERE schedule_name = 'n2'`)
+	b.equals("runs of the held one", 0, `SELECT count(*) FROM riverbeat.runs WHERE schedule_name = 'n1'`)
+	if err := tx.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.becomes("the held one has run", `SELECT count(*) = 1 FROM riverbeat.runs WHERE schedule_name = 'n1'`)
+}
+
+func TestNothingOfTheOldDefinitionRunsAfterItsEditPauseOrDelete(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) SELECT name, clock_timestamp() + interval '0.3 s', 'noop'
+		FROM unnest(ARRAY['edited', 'paused', 'deleted', 'left']) AS name`)
+	s := b.start(nil, nil)
+	b.becomes("all are planned", `SELECT count(*) = 4 FROM riverbeat.cursors WHERE NOT dirty`)
+	b.exec(`UPDATE riverbeat.schedules SET at = at + interval '1 day' WHERE name = 'edited'`)
+	b.exec(`UPDATE riverbeat.schedules SET paused = true WHERE name = 'paused'`)
+	b.exec(`DELETE FROM riverbeat.schedules WHERE name = 'deleted'`)
+	s.Notify(b.change("edited"))
+	b.becomes("the one that was left alone has run", `SELECT count(*) = 1 FROM riverbeat.runs WHERE schedule_name = 'left'`)
+	b.equals("runs of the others", 0, `SELECT count(*) FROM riverbeat.runs WHERE schedule_name <> 'left' AND outcome = 'enqueued'`)
+}
+
+func TestACursorWithoutItsScheduleIsDropped(t *testing.T) {
+	b := setup(t)
+	b.insert(2, "at", "clock_timestamp()")
+	b.exec(`ALTER TABLE riverbeat.schedules DISABLE TRIGGER schedules_keep_delete; DELETE FROM riverbeat.schedules WHERE name = 'n1'`)
+	b.start(nil, nil)
+	b.becomes("the other has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+	b.becomes("the orphan is gone", `SELECT count(*) = 1 FROM riverbeat.cursors`)
+}
+
+func TestAMillionSecondsMissedAreOneRunAndOneLine(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, cron, job_kind, end_at) VALUES ('often', '* * * * * *', 'noop', clock_timestamp() + interval '2 seconds')`)
+	b.exec(`UPDATE riverbeat.cursors SET dirty = false, next_run_at = date_trunc('second', clock_timestamp()) - interval '1000000 s',
+		fire_at = date_trunc('second', clock_timestamp()) - interval '1000000 s'`)
+	b.start(nil, nil)
+	b.becomes("it is completed", `SELECT state = 'completed' FROM riverbeat.cursors`)
+	b.equals("runs that made up for the missed", 1, `SELECT count(*) FROM riverbeat.runs WHERE reason = 'catch_up' AND outcome = 'enqueued'`)
+	b.equals("lines of missed ones", 1, `SELECT count(*) FROM riverbeat.runs WHERE outcome = 'missed' AND why = 'misfire' AND until > scheduled_for`)
+	b.equals("seconds without a line", 0, `
+		SELECT extract(epoch FROM max(scheduled_for) - min(scheduled_for))::int + 1 - sum(count)::int FROM riverbeat.runs`)
+}

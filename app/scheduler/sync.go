@@ -1,0 +1,97 @@
+package scheduler
+
+import (
+	"context"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+)
+
+// batchSize is how many cursors one transaction takes: where the throughput of
+// River's InsertManyTx levels off (500 to 1,000 a batch).
+const batchSize = 1000
+
+// sync plans the cursors that are marked dirty: those of the look. What another
+// scheduler holds, or an error kept from being planned, is left over.
+func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) {
+	for {
+		n, err := s.syncBatch(ctx, look.IDs)
+		if err != nil {
+			return look, err
+		}
+		if n < batchSize {
+			break
+		}
+	}
+	dirty, err := s.store.AnyDirty(ctx, look.IDs)
+	if err != nil || dirty {
+		return look, err
+	}
+	return Look{}, nil
+}
+
+// syncBatch plans at most batchSize dirty cursors, of all schedules when ids is
+// nil.
+func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, err error) {
+	// Begun, it is finished: a deadline of its own bounds it.
+	ctx = context.WithoutCancel(ctx)
+	var planned []schedule.Cursor
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		dirty, err := tx.ClaimDirty(ctx, ids, batchSize)
+		n, planned = len(dirty), nil
+		if err != nil || n == 0 {
+			return err
+		}
+		definitions, err := s.definitions(ctx, tx, dirty)
+		if err != nil {
+			return err
+		}
+		lastFor, err := tx.LastFor(ctx, cursorIDs(dirty))
+		if err != nil {
+			return err
+		}
+		for _, cursor := range dirty {
+			if definition := definitions[cursor.ScheduleID]; definition != nil {
+				planned = append(planned, schedule.Plan(definition, cursor, lastFor[cursor.ScheduleID]))
+			}
+		}
+		return tx.SaveCursors(ctx, planned)
+	})
+	if err == nil {
+		s.reportInvalid(planned)
+	}
+	return n, err
+}
+
+// definitions reads what the cursors belong to, now that they are held: read by
+// the claim itself, an edit committed in between would still show its old form.
+// A cursor without a schedule is dropped; that takes a disabled trigger.
+func (s *Scheduler) definitions(ctx context.Context, tx *db.Tx, held []schedule.Cursor) (map[schedule.ID]*schedule.Schedule, error) {
+	definitions, err := tx.Definitions(ctx, cursorIDs(held))
+	if err != nil || len(definitions) == len(held) {
+		return definitions, err
+	}
+	var orphans []schedule.ID
+	for _, cursor := range held {
+		if definitions[cursor.ScheduleID] == nil {
+			orphans = append(orphans, cursor.ScheduleID)
+		}
+	}
+	return definitions, tx.DropCursors(ctx, orphans)
+}
+
+func (s *Scheduler) reportInvalid(cursors []schedule.Cursor) {
+	for _, cursor := range cursors {
+		if cursor.State == schedule.StateInvalid {
+			s.log.Warn("a schedule is set aside as invalid", "schedule_id", cursor.ScheduleID.String(), "reason", cursor.StateReason)
+		}
+	}
+}
+
+func cursorIDs(cursors []schedule.Cursor) []schedule.ID {
+	ids := make([]schedule.ID, len(cursors))
+	for i, c := range cursors {
+		ids[i] = c.ScheduleID
+	}
+	return ids
+}
