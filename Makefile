@@ -1,0 +1,161 @@
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fuzz clean deps deps-run go
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME      ?= 10s
+
+# The commit goes into the binary where git can name it. Where it can't (no git,
+# no commit yet, another user's checkout in a container) the build must not fail.
+BUILDVCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: deps-run build ## Start everything here: PostgreSQL, API, scheduler, worker and UI; Ctrl-C stops it
+	@exec bin/riverbeat dev
+
+build: go ## Build bin/riverbeat
+	go build -trimpath -buildvcs=$(BUILDVCS) -o bin/riverbeat ./cmd/riverbeat
+
+# With CI set, a test that lacks its server fails instead of being skipped.
+test: deps ## Run every test with the race detector, against real servers
+	CI=1 go test -race -timeout 9m ./...
+
+lint: go ## Check style, imports, and that go.mod is tidy and what was downloaded is unchanged
+	go vet ./...
+	go run $(GOLANGCI_LINT) run ./...
+	go mod tidy -diff
+	go mod verify
+
+fuzz: go ## Run each fuzz target for a moment (FUZZTIME=10s)
+	@set -e; grep -rn --include='*_test.go' '^func Fuzz' . | \
+	sed -E 's|^(.*)/[^/]*_test.go:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
+	while read -r dir name; do \
+		echo "go test -run '^$$' -fuzz '^$$name\$$' -fuzztime $(FUZZTIME) $$dir"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	done
+
+clean: ## Remove what was built
+	rm -rf bin
+
+deps: go ## Bring what the tests need: PostgreSQL, redis-server, Chromium, a C compiler
+	@sh -c "$$bring" bring postgres redis chromium compiler
+
+deps-run: go ## Bring what `make run` needs: PostgreSQL
+	@sh -c "$$bring" bring postgres
+
+go:
+	@command -v go >/dev/null 2>&1 || { echo "go is missing: install Go 1.26 or newer from https://go.dev/dl/ and put it in PATH" >&2; exit 1; }
+
+# bring NAME… does nothing for what is there. What is missing it installs as root on
+# Debian and Ubuntu; elsewhere it says what to type. It makes no database cluster,
+# leaves no service running, and puts back what it changed for that.
+define bring
+set -eu
+
+have() {
+	case $$1 in
+	postgres) # a server of version 15 or newer, where db/localpg looks for it too
+		in_path=$$(command -v postgres || command -v initdb || true)
+		[ -z "$$in_path" ] || in_path=$$(dirname "$$(readlink -f "$$in_path")")
+		for dir in "$${POSTGRES_BIN:-}" "$$in_path" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql* \
+			/opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin /home/linuxbrew/.linuxbrew/opt/postgresql*/bin \
+			/Applications/Postgres.app/Contents/Versions/*/bin; do
+			[ -x "$$dir/postgres" ] && [ -x "$$dir/initdb" ] || continue
+			version=$$("$$dir/postgres" --version | sed -E 's/.*\(PostgreSQL\) ([0-9]+).*/\1/')
+			[ "$$version" -lt 15 ] || return 0
+		done
+		return 1 ;;
+	redis) command -v redis-server >/dev/null ;;
+	chromium)
+		for browser in chromium chromium-browser google-chrome google-chrome-stable headless-shell; do
+			! command -v $$browser >/dev/null || return 0
+		done
+		[ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ] ;;
+	compiler) # the race detector needs cgo: a compiler and the C library's headers
+		echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null 2>&1 ;;
+	esac
+}
+
+missing=
+for name in "$$@"; do
+	have "$$name" || missing="$$missing $$name"
+done
+[ -n "$$missing" ] || exit 0
+
+system=$$(uname -s)
+[ ! -r /etc/os-release ] || system=$$(. /etc/os-release && echo "$$ID $${ID_LIKE:-}")
+packages=
+for name in $$missing; do
+	case "$$system:$$name" in
+	*:postgres)
+		case $$system in
+		*debian*|*ubuntu*) packages="$$packages postgresql" ;;
+		*alpine*|*arch*) packages="$$packages postgresql" ;;
+		Darwin) packages="$$packages postgresql@17" ;;
+		*) packages="$$packages postgresql-server" ;;
+		esac ;;
+	*:redis)
+		case $$system in
+		*debian*|*ubuntu*) packages="$$packages redis-server" ;;
+		*) packages="$$packages redis" ;;
+		esac ;;
+	ubuntu*:chromium) # its package is a stub for a snap, which containers can't run
+		echo "Chromium is missing. Type:" >&2
+		echo "  curl -fLO https://dl.google.com/linux/direct/google-chrome-stable_current_amd64.deb && apt-get install -y ./google-chrome-stable_current_amd64.deb" >&2
+		exit 1 ;;
+	*:chromium) packages="$$packages chromium" ;;
+	*debian*:compiler|*ubuntu*:compiler) packages="$$packages gcc libc6-dev" ;;
+	*alpine*:compiler) packages="$$packages gcc musl-dev" ;;
+	*:compiler) packages="$$packages gcc" ;;
+	esac
+done
+
+sudo=
+[ "$$(id -u)" = 0 ] || sudo='sudo '
+case $$system in
+*debian*|*ubuntu*) command="$${sudo}apt-get update && $${sudo}apt-get install -y --no-install-recommends$$packages" ;;
+*fedora*|*rhel*) command="$${sudo}dnf install -y$$packages" ;;
+*alpine*) command="$${sudo}apk add$$packages" ;;
+*arch*) command="$${sudo}pacman -S --noconfirm$$packages" ;;
+Darwin) command="brew install$$packages" ;;
+*) command="(your system's way to install)$$packages" ;;
+esac
+case "$$system:$$(id -u)" in
+*debian*:0|*ubuntu*:0) command -v apt-get >/dev/null ;;
+*) false ;;
+esac || { printf '%s\n' "missing:$$missing. Type:" "  $$command" >&2; exit 1; }
+
+log=$$(mktemp)
+policy=/usr/sbin/policy-rc.d
+clusters=/etc/postgresql-common/createcluster.conf
+made_policy=
+put_back() {
+	rm -f "$$log"
+	[ -z "$$made_policy" ] || rm -f "$$policy"
+	[ ! -e "$$clusters.before-riverbeat" ] || mv "$$clusters.before-riverbeat" "$$clusters"
+}
+trap put_back EXIT
+trap 'exit 1' HUP INT TERM
+quietly() { "$$@" >"$$log" 2>&1 </dev/null || { tail -n 30 "$$log" >&2; echo "this didn't work: $$*" >&2; exit 1; }; }
+apt() { quietly env DEBIAN_FRONTEND=noninteractive apt-get -y "$$@"; }
+
+echo "installing$$packages"
+if [ ! -e "$$policy" ]; then # forbids packages to start their services
+	made_policy=yes
+	printf '#!/bin/sh\nexit 101\n' >"$$policy"
+	chmod 755 "$$policy"
+fi
+apt update
+case $$packages in
+*postgresql*) # the common package first: it decides whether the server's makes a cluster
+	apt install --no-install-recommends postgresql-common
+	[ -e "$$clusters.before-riverbeat" ] || cp -p "$$clusters" "$$clusters.before-riverbeat"
+	echo 'create_main_cluster = false' >>"$$clusters" ;;
+esac
+apt install --no-install-recommends $$packages
+for name in $$missing; do
+	have "$$name" || { echo "$$name is still missing or too old after: apt-get install$$packages" >&2; exit 1; }
+done
+endef
+export bring

@@ -1,0 +1,259 @@
+// Package api is riverbeat over HTTP: JSON in, JSON or problem details out.
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverbeat/riverbeat/app"
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+// maxBodyBytes is the largest body that is read.
+const maxBodyBytes = 1 << 20
+
+// Config is what the API is made of.
+type Config struct {
+	Service *app.Service // nil: only health and metrics
+	Version string       // of the program
+	RiverUI http.Handler // under /riverui/; nil: none
+	Metrics http.Handler // under /metrics; nil: none
+	// Ready says how the parts are that /readyz reports; nil: there are none.
+	Ready func(ctx context.Context) []Check
+	Log   *slog.Logger
+}
+
+// Check is how one part is.
+type Check struct {
+	Part     string
+	Required bool  // without it the process isn't ready
+	Err      error // nil: it is fine
+}
+
+type api struct {
+	Config
+	huma huma.API
+}
+
+// New is the handler of the whole HTTP side.
+func New(config Config) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	// A name in a path may hold any character, escaped. Who reads it unescapes it:
+	// gin would take a + for a space.
+	engine.UseEscapedPath, engine.UnescapePathValues = true, false
+	engine.RedirectTrailingSlash = false
+	a := &api{Config: config}
+	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseCrossSite(), a.checkQuery, a.requireJSON)
+	engine.NoRoute(func(c *gin.Context) {
+		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
+	})
+	engine.NoMethod(func(c *gin.Context) {
+		a.abort(c, &problem{Status: http.StatusMethodNotAllowed, Detail: "The Allow header names the methods that there are here."})
+	})
+
+	a.huma = humagin.New(engine, humaConfig(config.Version))
+	a.routes()
+
+	engine.GET("/docs", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/docs/") })
+	engine.GET("/docs/*path", gin.WrapH(relaxed(docs())))
+	if config.Metrics != nil {
+		engine.GET("/metrics", gin.WrapH(config.Metrics))
+	}
+	if config.RiverUI != nil {
+		engine.Any("/riverui", gin.WrapH(relaxed(config.RiverUI)))
+		engine.Any("/riverui/*path", gin.WrapH(relaxed(config.RiverUI)))
+	}
+	return engine
+}
+
+func humaConfig(version string) huma.Config {
+	config := huma.DefaultConfig("riverbeat", version)
+	config.Info.Description = "Schedules that become River jobs. Times are RFC 3339, in UTC on the way out; durations are like 90s, 15m, 24h."
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	config.RejectUnknownQueryParameters = true
+	// Bodies are taken as they are: their handlers decode them strictly.
+	jsonFormat := huma.DefaultJSONFormat
+	jsonFormat.Unmarshal = func(raw []byte, v any) error {
+		taker, ok := v.(interface{ take([]byte) })
+		if !ok {
+			return errors.New("not a request body")
+		}
+		taker.take(raw)
+		return nil
+	}
+	// Huma would send what it has of an answer that can't be written, with the
+	// status of success.
+	jsonFormat.Marshal = func(w io.Writer, v any) error {
+		var text bytes.Buffer
+		if err := huma.DefaultJSONFormat.Marshal(&text, v); err != nil {
+			panic(fmt.Errorf("write the answer: %w", err))
+		}
+		_, err := text.WriteTo(w)
+		return err
+	}
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	return config
+}
+
+// handle registers an operation whose handler returns errors instead of writing
+// them.
+func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.SkipValidateBody = true
+	op.MaxBodyBytes = maxBodyBytes
+	op.BodyReadTimeout = 15 * time.Second
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, toProblem(ctx, err, a.Log)
+		}
+		return out, nil
+	})
+}
+
+// logRequests writes one line a request; those of probes are for debugging.
+func (a *api) logRequests(c *gin.Context) {
+	begun := time.Now()
+	id := c.GetHeader("X-Request-Id")
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		id = uuid.NewString()
+	}
+	c.Header("X-Request-Id", id)
+	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestIDKey{}, id))
+	c.Next()
+	level := slog.LevelInfo
+	if c.Writer.Status() >= 500 {
+		level = slog.LevelWarn
+	}
+	switch c.Request.URL.Path {
+	case "/livez", "/readyz", "/metrics":
+		level = slog.LevelDebug
+	}
+	a.Log.Log(c, level, "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
+		"bytes", c.Writer.Size(), "took", time.Since(begun), "request_id", id)
+}
+
+// requestIDKey is where a request's context holds its id.
+type requestIDKey struct{}
+
+// recover turns a panic into a 500, without a stack for the caller.
+func (a *api) recover(c *gin.Context) {
+	defer func() {
+		switch cause := recover(); cause {
+		case nil:
+		case http.ErrAbortHandler: // asks the server to cut the connection
+			panic(cause)
+		default:
+			a.Log.Error("a request panicked", "panic", cause, "stack", string(debug.Stack()),
+				"request_id", c.Request.Context().Value(requestIDKey{}))
+			a.abort(c, &problem{Status: http.StatusInternalServerError})
+		}
+	}()
+	c.Next()
+}
+
+// refuseCrossSite keeps a browser that visits another site from writing here.
+func (a *api) refuseCrossSite() gin.HandlerFunc {
+	guard := http.NewCrossOriginProtection()
+	return func(c *gin.Context) {
+		if guard.Check(c.Request) != nil {
+			a.abort(c, &problem{Status: http.StatusForbidden, Detail: "Writes from other sites are refused."})
+		}
+	}
+}
+
+// checkQuery refuses parameters that would be passed over without a word: those
+// that can't be read, are empty, or are there twice. A filter that is passed
+// over lets everything through.
+func (a *api) checkQuery(c *gin.Context) {
+	if !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+		return
+	}
+	query, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		a.abort(c, &problem{Status: http.StatusBadRequest, Detail: "The query can't be read."})
+		return
+	}
+	var wrong []schedule.FieldError
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch values := query[name]; {
+		case len(values) > 1 && name != "label":
+			wrong = append(wrong, schedule.FieldError{Field: name, Reason: "must be given once"})
+		case slices.Contains(values, ""):
+			wrong = append(wrong, schedule.FieldError{Field: name, Reason: "must not be empty: leave it out"})
+		}
+	}
+	if len(wrong) > 0 {
+		a.abort(c, invalidProblem(wrong))
+	}
+}
+
+// secureHeaders denies browsers everything that JSON doesn't need.
+func secureHeaders(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	c.Next()
+}
+
+// relaxed allows what the pages of River UI and of the API's documentation need,
+// all of it from this server.
+func relaxed(pages http.Handler) http.Handler {
+	const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+		"connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
+		pages.ServeHTTP(w, r)
+	})
+}
+
+// requireJSON refuses bodies that say they are something else.
+func (a *api) requireJSON(c *gin.Context) {
+	if c.Request.ContentLength == 0 || c.Request.Body == nil || !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+		return
+	}
+	switch c.ContentType() {
+	case "application/json", "application/merge-patch+json":
+		// Huma knows one JSON; which of the two it is makes no difference to it.
+		c.Request.Header.Set("Content-Type", "application/json")
+	case "":
+		// A plain client that sends none means JSON.
+	default:
+		a.abort(c, &problem{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json."})
+	}
+}
+
+func (a *api) abort(c *gin.Context, p *problem) {
+	c.Abort()
+	if !c.Writer.Written() {
+		writeProblem(c.Writer, p)
+	}
+}
+
+func writeProblem(w http.ResponseWriter, p *problem) {
+	text, err := p.MarshalJSON()
+	if err != nil {
+		text = []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_, _ = io.WriteString(w, string(text)+"\n") // a client that left needs no answer
+}

@@ -1,0 +1,543 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/riverbeat/riverbeat/app"
+	"github.com/riverbeat/riverbeat/app/schedule"
+)
+
+// Page sizes.
+const (
+	defaultPageSize = 50
+	maxPageSize     = 1000
+	maxPreview      = 1000
+)
+
+func (a *api) routes() {
+	a.healthRoutes()
+	if a.Service != nil {
+		a.scheduleRoutes()
+	}
+}
+
+func (a *api) scheduleRoutes() {
+	schedules, one := []string{"schedules"}, "/v1/schedules/{id}"
+	handle(a, huma.Operation{
+		OperationID: "create-schedule", Method: http.MethodPost, Path: "/v1/schedules", Tags: schedules,
+		Summary: "Create a schedule", Description: "null is the same as leaving a field out: it gets its default.",
+		DefaultStatus: http.StatusCreated, Errors: []int{400, 409, 413, 415, 422, 503},
+	}, a.create)
+	handle(a, huma.Operation{
+		OperationID: "list-schedules", Method: http.MethodGet, Path: "/v1/schedules", Tags: schedules,
+		Summary: "List schedules", Errors: []int{422, 503},
+	}, a.list)
+	handle(a, huma.Operation{
+		OperationID: "get-schedule", Method: http.MethodGet, Path: one, Tags: schedules,
+		Summary: "Read a schedule", Errors: []int{404, 422, 503},
+	}, a.get)
+	handle(a, huma.Operation{
+		OperationID: "replace-schedule", Method: http.MethodPut, Path: one, Tags: schedules,
+		Summary:     "Replace a schedule's definition",
+		Description: "What the document leaves out, or sets to null, gets its default. Saving the same definition writes nothing.",
+		Errors:      []int{400, 404, 409, 412, 413, 415, 422, 503},
+	}, a.replace)
+	handle(a, huma.Operation{
+		OperationID: "patch-schedule", Method: http.MethodPatch, Path: one, Tags: schedules,
+		Summary:     "Change parts of a schedule's definition",
+		Description: "A JSON merge patch (RFC 7396): null sets a field back to its default.",
+		Errors:      []int{400, 404, 409, 412, 413, 415, 422, 503},
+	}, a.patch)
+	patchContent := a.huma.OpenAPI().Paths[one].Patch.RequestBody.Content
+	patchContent["application/merge-patch+json"] = patchContent["application/json"]
+	handle(a, huma.Operation{
+		OperationID: "delete-schedule", Method: http.MethodDelete, Path: one, Tags: schedules,
+		Summary: "Delete a schedule", DefaultStatus: http.StatusNoContent, Errors: []int{404, 412, 422, 503},
+	}, a.remove)
+	handle(a, huma.Operation{
+		OperationID: "pause-schedule", Method: http.MethodPost, Path: one + "/pause", Tags: schedules,
+		Summary: "Pause a schedule", Errors: []int{400, 404, 412, 422, 503},
+	}, a.pause)
+	handle(a, huma.Operation{
+		OperationID: "resume-schedule", Method: http.MethodPost, Path: one + "/resume", Tags: schedules,
+		Summary: "Resume a schedule", Description: "It goes on from now: what passed meanwhile is not owed.",
+		Errors: []int{404, 412, 422, 503},
+	}, a.resume)
+	handle(a, huma.Operation{
+		OperationID: "run-schedule", Method: http.MethodPost, Path: one + "/run", Tags: []string{"runs"},
+		Summary: "Run a schedule now", Description: "Beside its own runs, which stay as they are; also when it is paused or completed.",
+		DefaultStatus: http.StatusAccepted, Errors: []int{404, 409, 422, 503},
+	}, a.run)
+	handle(a, huma.Operation{
+		OperationID: "list-runs", Method: http.MethodGet, Path: one + "/runs", Tags: []string{"runs"},
+		Summary: "List a schedule's runs, newest first", Errors: []int{404, 422, 503},
+	}, a.runs)
+	handle(a, huma.Operation{
+		OperationID: "preview", Method: http.MethodPost, Path: "/v1/preview", Tags: []string{"preview"},
+		Summary: "Show when a spec would run", Description: "Nothing is stored.", Errors: []int{400, 413, 415, 422},
+	}, a.preview)
+}
+
+func (a *api) healthRoutes() {
+	handle(a, huma.Operation{
+		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: []string{"health"}, Summary: "Is the process alive?",
+	}, a.livez)
+	handle(a, huma.Operation{
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{"health"},
+		Summary: "Is everything there that is needed?", Errors: []int{503},
+	}, a.readyz)
+}
+
+// The types that inputs embed are exported because Huma passes over others.
+
+// ScheduleParams name the schedule that a request is about.
+type ScheduleParams struct {
+	ID        string `path:"id" doc:"The id, or name: and the name, escaped." example:"name:nightly-report"`
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"Where a name is looked up; default when it is left out."`
+}
+
+func (p *ScheduleParams) key() (app.Key, error) {
+	text, err := url.PathUnescape(p.ID)
+	if err != nil {
+		return app.Key{}, schedule.ErrNotFound
+	}
+	if name, ok := strings.CutPrefix(text, "name:"); ok {
+		if !storable(name) {
+			return app.Key{}, schedule.ErrNotFound
+		}
+		return app.Key{Namespace: cmp.Or(p.Namespace, schedule.DefaultNamespace), Name: name}, nil
+	}
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return app.Key{}, schedule.Invalid("id", `must be a UUID, or name: and a name`)
+	}
+	return app.Key{Namespace: p.Namespace, ID: schedule.ID(id)}, nil
+}
+
+// IfMatch is the version that a write expects.
+type IfMatch struct {
+	Tag string `header:"If-Match" doc:"The ETag of the version that was read: 412 when the schedule has changed since." example:"\"3\""`
+}
+
+func (m *IfMatch) version() (int64, error) {
+	tag := strings.TrimSpace(m.Tag)
+	if tag == "" || tag == "*" {
+		return app.AnyVersion, nil
+	}
+	version, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
+	if err != nil || version < 1 || tag != etag(version) {
+		return 0, schedule.ErrStale // no version of ours has such a tag
+	}
+	return version, nil
+}
+
+func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+
+// scheduleAnswer is one schedule.
+type scheduleAnswer struct {
+	ETag     string `header:"ETag"`
+	Location string `header:"Location"`
+	Body     scheduleDocument
+}
+
+func answer(status *schedule.Status, err error) (*scheduleAnswer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status)}, nil
+}
+
+func (a *api) create(ctx context.Context, in *struct{ Body body[scheduleDocument] }) (*scheduleAnswer, error) {
+	definition, err := decodeDefinition(in.Body.raw, schedule.DefaultNamespace)
+	if err != nil {
+		return nil, err
+	}
+	out, err := answer(a.Service.Create(ctx, definition))
+	if err == nil {
+		out.Location = "/v1/schedules/" + out.Body.ID
+	}
+	return out, err
+}
+
+// decodeDefinition reads a definition; what it leaves out gets its default.
+func decodeDefinition(raw []byte, namespace string) (schedule.Schedule, error) {
+	document := newDocument()
+	document.Namespace = namespace
+	if err := decodeStrict(raw, &document); err != nil {
+		return schedule.Schedule{}, err
+	}
+	return document.definition(), nil
+}
+
+// PageParams ask for a page.
+type PageParams struct {
+	PageSize  int    `query:"page_size" minimum:"1" maximum:"1000" default:"50"`
+	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before."`
+}
+
+func (p *PageParams) size() int {
+	if p.PageSize == 0 {
+		return defaultPageSize
+	}
+	return min(p.PageSize, maxPageSize)
+}
+
+// cursor is what the token stands for; nil for the first page.
+func (p *PageParams) cursor(length int) ([]byte, error) {
+	if p.PageToken == "" {
+		return nil, nil
+	}
+	cursor, err := base64.RawURLEncoding.DecodeString(p.PageToken)
+	if err != nil || len(cursor) != length {
+		return nil, errPageToken
+	}
+	return cursor, nil
+}
+
+var errPageToken = schedule.Invalid("page_token", "must be the next_page_token of the page before")
+
+type listInput struct {
+	PageParams
+	Namespace  string   `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces when it is left out."`
+	Name       string   `query:"name" maxLength:"120"`
+	NamePrefix string   `query:"name_prefix" maxLength:"120"`
+	Label      []string `query:"label,explode" nullable:"false" maxItems:"16" doc:"key:value; given several times, all must hold."`
+	State      string   `query:"state" enum:"active,paused,completed,invalid"`
+	Kind       string   `query:"kind" maxLength:"127"`
+}
+
+type listAnswer struct {
+	Body struct {
+		Schedules     []scheduleDocument `json:"schedules" nullable:"false"`
+		NextPageToken string             `json:"next_page_token" doc:"Empty on the last page."`
+	}
+}
+
+func (a *api) list(ctx context.Context, in *listInput) (*listAnswer, error) {
+	filter := app.Filter{
+		Namespace: in.Namespace, Name: in.Name, NamePrefix: in.NamePrefix, Labels: map[string]string{},
+		State: schedule.State(in.State), Kind: in.Kind, Limit: in.size(),
+	}
+	for _, label := range in.Label {
+		key, value, ok := strings.Cut(label, ":")
+		if !ok || key == "" {
+			return nil, schedule.Invalid("label", "must be key:value")
+		}
+		filter.Labels[key] = value
+	}
+	for field, text := range map[string]string{"name": in.Name, "name_prefix": in.NamePrefix, "kind": in.Kind, "label": strings.Join(in.Label, "")} {
+		if !storable(text) {
+			return nil, schedule.Invalid(field, "must be valid UTF-8 without NUL characters")
+		}
+	}
+	cursor, err := in.cursor(len(filter.After))
+	if err != nil {
+		return nil, err
+	}
+	copy(filter.After[:], cursor)
+	page, more, err := a.Service.List(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	out := &listAnswer{}
+	out.Body.Schedules = make([]scheduleDocument, len(page))
+	for i, status := range page {
+		out.Body.Schedules[i] = statusDocument(status)
+	}
+	if more {
+		last := page[len(page)-1].Schedule.ID
+		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(last[:])
+	}
+	return out, nil
+}
+
+func (a *api) get(ctx context.Context, in *ScheduleParams) (*scheduleAnswer, error) {
+	key, err := in.key()
+	if err != nil {
+		return nil, err
+	}
+	return answer(a.Service.Get(ctx, key))
+}
+
+// target is the schedule and the version that a write is about.
+func target(p *ScheduleParams, m *IfMatch) (key app.Key, version int64, err error) {
+	if key, err = p.key(); err != nil {
+		return key, 0, err
+	}
+	version, err = m.version()
+	return key, version, err
+}
+
+type replaceInput struct {
+	ScheduleParams
+	IfMatch
+	Body body[scheduleDocument]
+}
+
+func (a *api) replace(ctx context.Context, in *replaceInput) (*scheduleAnswer, error) {
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	return answer(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+		// The namespace never changes, so it may be left out.
+		*s, err = decodeDefinition(in.Body.raw, s.Namespace)
+		return err
+	}))
+}
+
+// patchDocument is any part of a schedule.
+type patchDocument map[string]any
+
+// TransformSchema is huma.SchemaTransformer.
+func (patchDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Examples = []any{json.RawMessage(`{"spec": {"cron": null, "every": "15m"}, "labels": {"team": "growth"}}`)}
+	return s
+}
+
+type patchInput struct {
+	ScheduleParams
+	IfMatch
+	Body body[patchDocument]
+}
+
+func (a *api) patch(ctx context.Context, in *patchInput) (*scheduleAnswer, error) {
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	return answer(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+		before, err := json.Marshal(definitionDocument(s))
+		if err != nil {
+			return fmt.Errorf("write the document to patch: %w", err)
+		}
+		merged, err := mergePatch(before, in.Body.raw)
+		if err != nil {
+			return err
+		}
+		*s, err = decodeDefinition(merged, s.Namespace)
+		return err
+	}))
+}
+
+type removeInput struct {
+	ScheduleParams
+	IfMatch
+	CancelJobs bool `query:"cancel_jobs" doc:"Cancel the jobs of its runs that aren't finished. They stay when it is left out."`
+}
+
+func (a *api) remove(ctx context.Context, in *removeInput) (*struct{}, error) {
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.Service.Delete(ctx, key, version, in.CancelJobs)
+}
+
+// pauseDocument is why a schedule is paused.
+type pauseDocument struct {
+	Reason string `json:"reason" required:"false" maxLength:"1000"`
+}
+
+// TransformSchema is huma.SchemaTransformer.
+func (pauseDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Examples = []any{json.RawMessage(`{"reason": "The receiver is being moved."}`)}
+	return s
+}
+
+type pauseInput struct {
+	ScheduleParams
+	IfMatch
+	Body *body[pauseDocument]
+}
+
+func (a *api) pause(ctx context.Context, in *pauseInput) (*scheduleAnswer, error) {
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	var why pauseDocument
+	if in.Body != nil {
+		if err := in.Body.decode(&why); err != nil {
+			return nil, err
+		}
+	}
+	return answer(a.Service.Pause(ctx, key, version, why.Reason))
+}
+
+type resumeInput struct {
+	ScheduleParams
+	IfMatch
+}
+
+func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, error) {
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
+	if err != nil {
+		return nil, err
+	}
+	return answer(a.Service.Resume(ctx, key, version))
+}
+
+type runAnswer struct{ Body runDocument }
+
+func (a *api) run(ctx context.Context, in *ScheduleParams) (*runAnswer, error) {
+	key, err := in.key()
+	if err != nil {
+		return nil, err
+	}
+	run, err := a.Service.RunNow(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &runAnswer{Body: runToDocument(run)}, nil
+}
+
+type runsInput struct {
+	ScheduleParams
+	PageParams
+}
+
+type runsAnswer struct {
+	Body struct {
+		Runs          []runDocument `json:"runs" nullable:"false"`
+		NextPageToken string        `json:"next_page_token" doc:"Empty on the last page."`
+	}
+}
+
+func (a *api) runs(ctx context.Context, in *runsInput) (*runsAnswer, error) {
+	key, err := in.key()
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := in.cursor(8)
+	if err != nil {
+		return nil, err
+	}
+	before := instantOf(cursor)
+	if !before.IsZero() && !shown(before) {
+		return nil, errPageToken
+	}
+	page, more, err := a.Service.Runs(ctx, key, before, in.size())
+	if err != nil {
+		return nil, err
+	}
+	out := &runsAnswer{}
+	out.Body.Runs = make([]runDocument, len(page))
+	for i, run := range page {
+		out.Body.Runs[i] = runToDocument(run)
+	}
+	if more {
+		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(instantBytes(page[len(page)-1].ScheduledFor))
+	}
+	return out, nil
+}
+
+// previewDocument asks when a spec would run.
+type previewDocument struct {
+	Spec  specDocument `json:"spec"`
+	From  *time.Time   `json:"from" required:"false" doc:"Runs after this instant; now when it is left out."`
+	Count *int         `json:"count" required:"false" minimum:"1" maximum:"1000" default:"10"`
+}
+
+// TransformSchema is huma.SchemaTransformer.
+func (previewDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Examples = []any{json.RawMessage(`{"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo"}, "count": 5}`)}
+	return s
+}
+
+// previewRun is one run that would come.
+type previewRun struct {
+	At    time.Time `json:"at" doc:"In UTC."`
+	Local string    `json:"local" doc:"In the spec's zone." example:"2026-11-25T03:00:00+09:00"`
+	Note  string    `json:"note" doc:"What is out of the ordinary about it; else empty."`
+}
+
+type previewAnswer struct {
+	Body struct {
+		Runs []previewRun `json:"runs" nullable:"false"`
+	}
+}
+
+func (a *api) preview(_ context.Context, in *struct{ Body body[previewDocument] }) (*previewAnswer, error) {
+	document := previewDocument{Spec: newDocument().Spec}
+	if err := in.Body.decode(&document); err != nil {
+		return nil, err
+	}
+	count := 10
+	if document.Count != nil {
+		if count = *document.Count; count < 1 || count > maxPreview {
+			return nil, schedule.Invalid("count", fmt.Sprintf("must be from 1 to %d", maxPreview))
+		}
+	}
+	from := time.Now()
+	if document.From != nil {
+		if from = *document.From; !shown(from) {
+			return nil, schedule.Invalid("from", "must be between the years 1970 and 9998")
+		}
+	}
+	spec := document.Spec.spec()
+	runs, err := app.Preview(spec, from, count)
+	if err != nil {
+		return nil, err
+	}
+	out := &previewAnswer{}
+	out.Body.Runs = make([]previewRun, len(runs))
+	for i, run := range runs {
+		out.Body.Runs[i] = previewRun{At: run.At, Local: run.Local.Format(time.RFC3339Nano), Note: run.Note}
+	}
+	return out, nil
+}
+
+type livezAnswer struct {
+	Body struct {
+		Status string `json:"status" example:"ok"`
+	}
+}
+
+func (a *api) livez(context.Context, *struct{}) (*livezAnswer, error) {
+	out := &livezAnswer{}
+	out.Body.Status = "ok"
+	return out, nil
+}
+
+type readyzAnswer struct {
+	Status int
+	Body   struct {
+		Status string            `json:"status" example:"ok" enum:"ok,degraded,unavailable" doc:"degraded: something is missing that can be done without; unavailable, with a 503: something that can't."`
+		Checks map[string]string `json:"checks" doc:"ok, or what is wrong, for each part."`
+	}
+}
+
+func (a *api) readyz(ctx context.Context, _ *struct{}) (*readyzAnswer, error) {
+	out := &readyzAnswer{Status: http.StatusOK}
+	out.Body.Status, out.Body.Checks = "ok", map[string]string{}
+	var checks []Check
+	if a.Ready != nil {
+		checks = a.Ready(ctx)
+	}
+	for _, check := range checks {
+		out.Body.Checks[check.Part] = "ok"
+		if check.Err == nil {
+			continue
+		}
+		out.Body.Checks[check.Part] = check.Err.Error()
+		if check.Required {
+			out.Status, out.Body.Status = http.StatusServiceUnavailable, "unavailable"
+		} else if out.Status == http.StatusOK {
+			out.Body.Status = "degraded"
+		}
+	}
+	return out, nil
+}

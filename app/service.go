@@ -1,0 +1,385 @@
+// Package app is the one door through which schedules change: it checks, writes
+// and plans in one transaction, and announces after the commit.
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+)
+
+// Jobs is River, as far as the service needs it.
+type Jobs interface {
+	// Insert enqueues runs within the transaction and returns the ids of their
+	// jobs, in the order of the runs.
+	Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error)
+	// Cancel cancels jobs within the transaction, those that aren't finished.
+	Cancel(ctx context.Context, tx pgx.Tx, jobs []int64) error
+	// CheckArgs says what is wrong with the args of a kind that it works itself;
+	// nothing for the kinds of others.
+	CheckArgs(kind string, args json.RawMessage) []schedule.FieldError
+}
+
+// Service creates, edits, runs and removes schedules.
+type Service struct {
+	store    *db.Store
+	jobs     Jobs
+	announce func(schedule.Change)
+	log      *slog.Logger
+}
+
+// NewService is a Service. announce is told of each change after its commit and
+// must not block; nil announces nothing.
+func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change), log *slog.Logger) *Service {
+	if announce == nil {
+		announce = func(schedule.Change) {}
+	}
+	return &Service{store: store, jobs: jobs, announce: announce, log: log}
+}
+
+// Key names one schedule; see db.Key.
+type Key = db.Key
+
+// Filter says which schedules to list; see db.ListFilter.
+type Filter = db.ListFilter
+
+// AnyVersion is what Edit and Delete take when the caller named no version.
+const AnyVersion int64 = 0
+
+// Create writes a new schedule. The ID, version and times of s are ignored. The
+// error may be a *schedule.InvalidError or schedule.ErrNameTaken.
+func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*schedule.Status, error) {
+	if err := s.check(&definition); err != nil {
+		return nil, err
+	}
+	id, err := uuid.NewV7() // in the order of creation, which keeps the index dense
+	if err != nil {
+		return nil, err
+	}
+	definition.ID = schedule.ID(id)
+	var status *schedule.Status
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		if err := tx.InsertSchedule(ctx, &definition); err != nil {
+			return err
+		}
+		status, err = s.plan(ctx, tx, definition.ID)
+		if err != nil {
+			return err
+		}
+		return mustFire(status)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.announceChange(schedule.OpCreated, status)
+	return status, nil
+}
+
+// Get reads one schedule. The error may be schedule.ErrNotFound.
+func (s *Service) Get(ctx context.Context, key Key) (status *schedule.Status, err error) {
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		status, err = tx.Schedule(ctx, key)
+		return err
+	})
+	return status, err
+}
+
+// List reads a page of schedules, ordered by id. more says that another follows.
+func (s *Service) List(ctx context.Context, filter Filter) (page []*schedule.Status, more bool, err error) {
+	limit := filter.Limit
+	filter.Limit++ // one more tells whether there is another page
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		page, err = tx.Schedules(ctx, filter)
+		return err
+	})
+	if len(page) > limit {
+		return page[:limit], true, err
+	}
+	return page, false, err
+}
+
+// Edit changes the definition of one schedule. version is the one that the
+// caller has seen, or AnyVersion. A change that leaves the definition as it was
+// writes and announces nothing. The error may be schedule.ErrNotFound, ErrStale,
+// ErrNameTaken, a *schedule.InvalidError, or what change returns.
+func (s *Service) Edit(ctx context.Context, key Key, version int64, change func(*schedule.Schedule) error) (*schedule.Status, error) {
+	return s.edit(ctx, key, version, func(definition *schedule.Schedule) error {
+		if err := change(definition); err != nil {
+			return err
+		}
+		return s.check(definition)
+	})
+}
+
+// Pause stops a schedule from firing, also one that is invalid. Pausing a paused
+// schedule changes its reason only.
+func (s *Service) Pause(ctx context.Context, key Key, version int64, reason string) (*schedule.Status, error) {
+	return s.edit(ctx, key, version, func(definition *schedule.Schedule) error {
+		definition.Paused, definition.PauseReason = true, reason
+		return checkReason(*definition)
+	})
+}
+
+// Resume lets a schedule fire again, from now on: what passed meanwhile is not
+// owed.
+func (s *Service) Resume(ctx context.Context, key Key, version int64) (*schedule.Status, error) {
+	return s.edit(ctx, key, version, func(definition *schedule.Schedule) error {
+		definition.Paused, definition.PauseReason = false, ""
+		return nil
+	})
+}
+
+// edit is Edit, where change does the checking too.
+func (s *Service) edit(ctx context.Context, key Key, version int64, change func(*schedule.Schedule) error) (*schedule.Status, error) {
+	var status *schedule.Status
+	changed := false
+	err := s.store.InTx(ctx, func(tx *db.Tx) error {
+		before, err := tx.LockSchedule(ctx, key)
+		if err != nil {
+			return err
+		}
+		if version != AnyVersion && version != before.Schedule.Version {
+			return schedule.ErrStale
+		}
+		after := clone(&before.Schedule)
+		if err := change(&after); err != nil {
+			return err
+		}
+		after.ID, after.CreatedAt = before.Schedule.ID, before.Schedule.CreatedAt
+		after.Version, after.UpdatedAt = before.Schedule.Version, before.Schedule.UpdatedAt
+		if after.Namespace != before.Schedule.Namespace {
+			return schedule.Invalid("namespace", "can't be changed")
+		}
+		if changed = !same(&before.Schedule, &after); !changed {
+			// Read once more: the lock may have waited for another edit, and the
+			// cursor that came with it is the one from before.
+			status, err = tx.Schedule(ctx, Key{ID: after.ID})
+			return err
+		}
+		if err := tx.UpdateSchedule(ctx, &after); err != nil {
+			return err
+		}
+		if status, err = s.plan(ctx, tx, after.ID); err != nil {
+			return err
+		}
+		changed = status.Schedule.Version != before.Schedule.Version
+		if sameSpec(&before.Schedule.Spec, &after.Spec) {
+			return nil
+		}
+		return mustFire(status)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		s.announceChange(schedule.OpUpdated, status)
+	}
+	return status, nil
+}
+
+// Delete removes a schedule; a dispatch of it that is in flight is waited for.
+// Jobs already enqueued stay, unless cancelJobs.
+func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs bool) error {
+	var gone *schedule.Status
+	err := s.store.InTx(ctx, func(tx *db.Tx) (err error) {
+		if gone, err = tx.LockSchedule(ctx, key); err != nil {
+			return err
+		}
+		if version != AnyVersion && version != gone.Schedule.Version {
+			return schedule.ErrStale
+		}
+		if err := tx.DeleteSchedule(ctx, gone.Schedule.ID); err != nil || !cancelJobs {
+			return err
+		}
+		jobs, err := tx.UnfinishedJobs(ctx, gone.Schedule.ID)
+		if err != nil {
+			return err
+		}
+		return s.jobs.Cancel(ctx, tx.Tx, jobs)
+	})
+	if err != nil {
+		return err
+	}
+	s.announce(schedule.Change{Op: schedule.OpDeleted, ID: gone.Schedule.ID, Version: gone.Schedule.Version + 1})
+	return nil
+}
+
+// RunNow enqueues one run at once, also of a paused or completed schedule. It
+// leaves the schedule's own runs as they are. The error may be
+// schedule.ErrNotFound or schedule.ErrInvalidState.
+func (s *Service) RunNow(ctx context.Context, key Key) (schedule.Run, error) {
+	for attempt := 1; ; attempt++ {
+		run, err := s.runNow(ctx, key)
+		// Two that came in the same microsecond: the clock has moved on since.
+		if db.UniqueViolation(err) == "runs_pkey" && attempt < 10 {
+			continue
+		}
+		return run, err
+	}
+}
+
+func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err error) {
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		status, err := tx.KeepSchedule(ctx, key)
+		if err != nil {
+			return err
+		}
+		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.Validate() != nil {
+			return schedule.ErrInvalidState
+		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		enqueue := schedule.Enqueue{Schedule: &status.Schedule, ScheduledFor: now, Reason: schedule.ReasonManual}
+		jobs, err := s.jobs.Insert(ctx, tx.Tx, []schedule.Enqueue{enqueue})
+		if err != nil {
+			return err
+		}
+		run = enqueue.Run(jobs[0], now)
+		return tx.InsertRuns(ctx, []schedule.Run{run})
+	})
+	return run, err
+}
+
+// Runs reads a page of a schedule's ledger, newest first. before is the last
+// ScheduledFor of the page before, or zero. Runs outlive their schedule: by its
+// id they can be read after it is gone.
+func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int) (page []schedule.Run, more bool, err error) {
+	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		id := key.ID
+		status, missing := tx.Schedule(ctx, key)
+		if missing == nil {
+			id = status.Schedule.ID
+		} else if !errors.Is(missing, schedule.ErrNotFound) || id.IsZero() {
+			return missing
+		}
+		page, err = tx.Runs(ctx, id, before, limit+1)
+		if err == nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
+			page, err = nil, missing
+		}
+		return err
+	})
+	if len(page) > limit {
+		return page[:limit], true, err
+	}
+	return page, false, err
+}
+
+// check is everything that can be known before the transaction.
+func (s *Service) check(definition *schedule.Schedule) error {
+	wrong := s.jobs.CheckArgs(definition.Job.Kind, definition.Job.Args)
+	// The scheduler doesn't carry out the other policies yet. Taking them would
+	// promise what isn't kept.
+	switch definition.Overlap {
+	case schedule.OverlapSkip, schedule.OverlapQueueOne:
+		wrong = append(wrong, schedule.FieldError{Field: "overlap", Reason: `must be "allow": only "allow" is supported so far`})
+	}
+	return schedule.AddFields(definition.Validate(), wrong)
+}
+
+// checkReason checks the reason of a pause alone. The rest of the definition is
+// as it was, and what is wrong with it must not keep anybody from pausing it.
+func checkReason(definition schedule.Schedule) error {
+	var invalid *schedule.InvalidError
+	if !errors.As(definition.Validate(), &invalid) {
+		return nil
+	}
+	for _, f := range invalid.Fields {
+		if f.Field == "pause_reason" {
+			return schedule.Invalid(f.Field, f.Reason)
+		}
+	}
+	return nil
+}
+
+// plan places the cursor after a write, in the same transaction, so that the
+// answer says when the schedule runs next.
+func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedule.Status, error) {
+	status, err := tx.Schedule(ctx, Key{ID: id})
+	if err != nil || !status.Cursor.Dirty {
+		return status, err
+	}
+	// The triggers have touched the cursor, so this transaction holds it.
+	lastFor, err := tx.LastFor(ctx, []schedule.ID{id})
+	if err != nil {
+		return nil, err
+	}
+	status.Cursor = schedule.Plan(&status.Schedule, status.Cursor, lastFor[id])
+	return status, tx.SaveCursors(ctx, []schedule.Cursor{status.Cursor})
+}
+
+// mustFire refuses a spec, just written, of which nothing is left to come.
+func mustFire(status *schedule.Status) error {
+	spec := status.Schedule.Spec
+	if !spec.At.IsZero() { // one that has passed is due at once
+		return nil
+	}
+	timing, err := spec.Timing(status.Schedule.CreatedAt)
+	if err != nil {
+		return err
+	}
+	if timing.Next(status.Cursor.ChangedAt).IsZero() {
+		return schedule.Invalid("spec", "never fires: nothing of it is left between now and end_at")
+	}
+	return nil
+}
+
+func (s *Service) announceChange(op schedule.Op, status *schedule.Status) {
+	s.announce(schedule.Change{
+		Op: op, ID: status.Schedule.ID, Version: status.Schedule.Version, NextRunAt: status.Cursor.NextRunAt,
+	})
+}
+
+// clone is a copy that shares nothing that a change might write to.
+func clone(s *schedule.Schedule) schedule.Schedule {
+	c := *s
+	c.Labels, c.Job.Tags, c.Job.Args = maps.Clone(s.Labels), slices.Clone(s.Job.Tags), slices.Clone(s.Job.Args)
+	return c
+}
+
+// same reports whether two definitions are equal, their args as JSON.
+func same(a, b *schedule.Schedule) bool {
+	x, y := clone(a), clone(b)
+	if !sameJSON(x.Job.Args, y.Job.Args) || !maps.Equal(x.Labels, y.Labels) || !slices.Equal(x.Job.Tags, y.Job.Tags) ||
+		!sameSpec(&x.Spec, &y.Spec) {
+		return false
+	}
+	x.Job.Args, x.Labels, x.Job.Tags, x.Spec = nil, nil, nil, schedule.Spec{}
+	y.Job.Args, y.Labels, y.Job.Tags, y.Spec = nil, nil, nil, schedule.Spec{}
+	return reflect.DeepEqual(x, y)
+}
+
+// sameSpec compares instants as such, whatever their zones.
+func sameSpec(a, b *schedule.Spec) bool {
+	x, y := *a, *b
+	if !x.At.Equal(y.At) || !x.StartAt.Equal(y.StartAt) || !x.EndAt.Equal(y.EndAt) {
+		return false
+	}
+	y.At, y.StartAt, y.EndAt = x.At, x.StartAt, x.EndAt
+	return x == y
+}
+
+func sameJSON(a, b json.RawMessage) bool {
+	decode := func(raw json.RawMessage) (v any) {
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.UseNumber()
+		if decoder.Decode(&v) != nil {
+			return raw
+		}
+		return v
+	}
+	return reflect.DeepEqual(decode(a), decode(b))
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/riverbeat/riverbeat/app/scheduler"
+	"github.com/riverbeat/riverbeat/app/wake"
+)
+
+// Config is every setting. Nothing else reads the environment.
+type Config struct {
+	DatabaseURL       string
+	ListenDatabaseURL string
+	RedisURL          string
+	RedisSyncEnabled  bool
+	RedisChannel      string
+
+	Addr  string
+	Roles []string
+
+	PollInterval    time.Duration
+	MinSyncInterval time.Duration
+	MisfireAfter    time.Duration
+
+	Queues       map[string]int
+	WebhookAllow []netip.Prefix
+	JQuantsURL   string
+	JQuantsToken string
+
+	DataDir   string
+	LogLevel  slog.Level
+	LogFormat string
+}
+
+// The roles.
+const (
+	roleAPI       = "api"
+	roleScheduler = "scheduler"
+	roleWorker    = "worker"
+)
+
+// flags declares every setting with its default and its reason. The variable of
+// a flag is its name in capitals behind RIVERBEAT_, but for the two that other
+// programs know too.
+func (c *Config) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.DatabaseURL, "database-url", "", "PostgreSQL 15 or newer, as a URL or key=value pairs")
+	f.StringVar(&c.ListenDatabaseURL, "listen-database-url", "", "PostgreSQL for LISTEN, when database-url leads through a pooler that shares sessions (default: database-url)")
+	f.StringVar(&c.RedisURL, "redis-url", "", "Redis that carries changes, as redis://user:password@host:6379/0 (default: no Redis, NOTIFY alone)")
+	f.BoolVar(&c.RedisSyncEnabled, "redis-sync-enabled", true, "announce and hear changes on Redis when redis-url is set")
+	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")
+	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
+	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
+	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
+	f.DurationVar(&c.PollInterval, "poll-interval", scheduler.DefaultPollInterval, "how often a scheduler looks at everything, should every message be lost")
+	c.MinSyncInterval = scheduler.DefaultMinSyncInterval
+	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
+	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
+	c.Queues = map[string]int{"default": 100}
+	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
+	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
+	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
+	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
+	f.StringVar(&c.DataDir, "data-dir", "", "where 'riverbeat dev' keeps its PostgreSQL (default: /var/lib/riverbeat as root, else ~/.local/share/riverbeat)")
+	f.Var((*logLevel)(&c.LogLevel), "log-level", "debug, info, warn or error")
+	f.StringVar(&c.LogFormat, "log-format", "json", "json or text")
+}
+
+// variable is the environment variable of a flag.
+func variable(flag string) string {
+	name := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	if name == "DATABASE_URL" || name == "REDIS_URL" {
+		return name
+	}
+	return "RIVERBEAT_" + name
+}
+
+// configError is a setting that can't be used.
+type configError struct{ error }
+
+// fromEnvironment sets the flags that the command line doesn't. A RIVERBEAT_
+// variable that nobody knows is an error: it is a setting with a typing error.
+func (c *Config) fromEnvironment(f *pflag.FlagSet, environ []string) error {
+	values := map[string]string{}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+	}
+	var wrong []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		name := variable(flag.Name)
+		value, ok := values[name]
+		delete(values, name)
+		if !ok || value == "" || flag.Changed {
+			return
+		}
+		if err := f.Set(flag.Name, value); err != nil {
+			// pflag's own message repeats the value, which may be a secret.
+			wrong = append(wrong, fmt.Errorf("%s: must be %s", name, expected(flag)))
+		}
+	})
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if strings.HasPrefix(name, "RIVERBEAT_") {
+			wrong = append(wrong, fmt.Errorf("%s: there is no such setting", name))
+		}
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return &configError{err}
+	}
+	return nil
+}
+
+// expected says what a flag's value looks like.
+func expected(flag *pflag.Flag) string {
+	switch flag.Value.Type() {
+	case "bool":
+		return "true or false"
+	case "duration":
+		return `a duration such as "90s" or "15m"`
+	default:
+		return flag.Value.Type() + ": " + flag.Usage
+	}
+}
+
+// check looks at the settings together.
+func (c *Config) check() error {
+	var wrong []error
+	add := func(flag, reason string) {
+		wrong = append(wrong, fmt.Errorf("%s: %s", variable(flag), reason))
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		add("addr", `must be host:port, such as "127.0.0.1:8080"`)
+	}
+	if c.PollInterval < 100*time.Millisecond {
+		add("poll-interval", "must be at least 100ms")
+	}
+	if c.MinSyncInterval < 0 {
+		add("min-sync-interval", "must not be negative")
+	}
+	if c.MinSyncInterval > c.PollInterval {
+		add("min-sync-interval", fmt.Sprintf("is %v, longer than %s (%v): messages would then only slow things down", c.MinSyncInterval, variable("poll-interval"), c.PollInterval))
+	}
+	if c.MisfireAfter < 0 {
+		add("misfire-after", "must not be negative")
+	}
+	if c.JQuantsURL != "" {
+		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			add("jquants-url", "must be an http or https URL")
+		}
+	}
+	if c.LogFormat != "json" && c.LogFormat != "text" {
+		add("log-format", "must be json or text")
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return &configError{err}
+	}
+	return nil
+}
+
+// has reports whether this process plays the role.
+func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
+
+// roles is a list of roles as a flag.
+type roles []string
+
+func (r *roles) Set(text string) error {
+	var list []string
+	for role := range strings.SplitSeq(text, ",") {
+		role = strings.TrimSpace(role)
+		if role != roleAPI && role != roleScheduler && role != roleWorker {
+			return fmt.Errorf("there is no role %q", role)
+		}
+		list = append(list, role)
+	}
+	*r = list
+	return nil
+}
+
+func (r *roles) String() string { return strings.Join(*r, ",") }
+func (r *roles) Type() string   { return "roles" }
+
+// seconds is a duration as a flag that also takes a bare number of seconds.
+type seconds time.Duration
+
+func (s *seconds) Set(text string) error {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 0 && n < 1e6 {
+		*s = seconds(n * float64(time.Second))
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	*s = seconds(d)
+	return err
+}
+
+func (s *seconds) String() string { return time.Duration(*s).String() }
+func (s *seconds) Type() string   { return "duration" }
+
+// queues is "default=100,reports=5" as a flag.
+type queues map[string]int
+
+func (q *queues) Set(text string) error {
+	list := map[string]int{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, count, found := strings.Cut(strings.TrimSpace(part), "=")
+		n := 100
+		if found {
+			var err error
+			if n, err = strconv.Atoi(count); err != nil || n < 1 || n > 10_000 {
+				return fmt.Errorf("queue %q: must have 1 to 10000 workers", name)
+			}
+		}
+		if name == "" {
+			return errors.New("a queue has no name")
+		}
+		list[name] = n
+	}
+	*q = list
+	return nil
+}
+
+func (q *queues) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(*q)) {
+		parts = append(parts, name+"="+strconv.Itoa((*q)[name]))
+	}
+	return strings.Join(parts, ",")
+}
+
+func (q *queues) Type() string { return "queues" }
+
+// networks is a list of networks as a flag.
+type networks []netip.Prefix
+
+func (n *networks) Set(text string) error {
+	var list []netip.Prefix
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		prefix, err := netip.ParsePrefix(part)
+		if addr, addrErr := netip.ParseAddr(part); addrErr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return err
+		}
+		list = append(list, prefix)
+	}
+	*n = list
+	return nil
+}
+
+func (n *networks) String() string {
+	var parts []string
+	for _, prefix := range *n {
+		parts = append(parts, prefix.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+func (n *networks) Type() string { return "networks" }
+
+// logLevel is a slog.Level as a flag.
+type logLevel slog.Level
+
+func (l *logLevel) Set(text string) error { return (*slog.Level)(l).UnmarshalText([]byte(text)) }
+func (l *logLevel) String() string        { return strings.ToLower(slog.Level(*l).String()) }
+func (l *logLevel) Type() string          { return "level" }

@@ -1,0 +1,151 @@
+// Command riverbeat schedules River jobs: an HTTP API, schedulers and workers in
+// one program, each a role that can run alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	_ "time/tzdata" // for machines without zone data of their own
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, beside 0 and 1.
+const (
+	exitUsage  = 2
+	exitConfig = 78 // sysexits.h: EX_CONFIG
+)
+
+func main() {
+	// The first signal ends the context; a second one ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is the program; the tests call it too.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := newRoot(environ, stdout, stderr)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "riverbeat:", err)
+	var usage *usageError
+	var config *configError
+	switch {
+	case errors.As(err, &config):
+		return exitConfig
+	case errors.As(err, &usage):
+		return exitUsage
+	default:
+		return 1
+	}
+}
+
+// usageError is a command line that can't be understood.
+type usageError struct{ error }
+
+// program is what every command starts from.
+type program struct {
+	config  *Config
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+	log     *slog.Logger
+}
+
+func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
+	p := &program{config: &Config{}, environ: environ, stdout: stdout, stderr: stderr}
+	root := &cobra.Command{
+		Use:   "riverbeat",
+		Short: "A durable, dynamic, real-time scheduler for PostgreSQL and River",
+		Long: "riverbeat stores schedules in PostgreSQL and turns each due run into a River job.\n" +
+			"Every setting is a flag and an environment variable; the flag wins.",
+		SilenceErrors: true, SilenceUsage: true,
+		Version: version(),
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.config.fromEnvironment(cmd.Root().PersistentFlags(), p.environ); err != nil {
+				return err
+			}
+			if err := p.config.check(); err != nil {
+				return err
+			}
+			p.log = newLogger(p.config, p.stderr)
+			slog.SetDefault(p.log)
+			return nil
+		},
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	p.config.flags(root.PersistentFlags())
+	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand())
+	return root
+}
+
+// noArgs is cobra.NoArgs with our exit code.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+func newLogger(config *Config, to io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: config.LogLevel}
+	if config.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(to, options))
+	}
+	return slog.New(slog.NewJSONHandler(to, options))
+}
+
+// quiet passes on what River says of its own doings as details, for those who
+// debug.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return q.Handler.Enabled(ctx, quieter(level))
+}
+
+func (q quiet) Handle(ctx context.Context, record slog.Record) error {
+	record.Level = quieter(record.Level)
+	return q.Handler.Handle(ctx, record)
+}
+
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handler.WithGroup(name)} }
+
+func quieter(level slog.Level) slog.Level {
+	if level == slog.LevelInfo {
+		return slog.LevelDebug
+	}
+	return level
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return "devel+" + setting.Value[:min(12, len(setting.Value))]
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+	"github.com/riverqueue/river"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"riverqueue.com/riverui"
+
+	"github.com/riverbeat/riverbeat/app"
+	"github.com/riverbeat/riverbeat/app/api"
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/scheduler"
+	"github.com/riverbeat/riverbeat/app/wake"
+	"github.com/riverbeat/riverbeat/db"
+	"github.com/riverbeat/riverbeat/jobs"
+)
+
+// How long a stop may take, in parts that run side by side: together they fit
+// the 30 s that orchestrators usually grant.
+const (
+	httpStop = 10 * time.Second
+	jobsStop = 20 * time.Second
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the API, schedule and work jobs, as the roles say",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.config.DatabaseURL == "" {
+				return errNoDatabase
+			}
+			return p.serve(cmd.Context(), nil)
+		},
+	}
+}
+
+// server is one running process.
+type server struct {
+	*program
+	pool      *pgxpool.Pool
+	store     *db.Store
+	redis     *redis.Client // nil without Redis
+	registry  *prometheus.Registry
+	scheduler *scheduler.Scheduler // nil without the role
+	listener  *wake.Listener
+	publisher *wake.Publisher  // nil without Redis
+	sub       *wake.Subscriber // nil without Redis
+	inserter  *jobs.Inserter
+	workers   *river.Client[pgx.Tx]
+	pages     *riverui.Handler // nil without the role api
+	migrated  atomic.Bool
+}
+
+// serve runs until the context ends. started, if set, is called once with the
+// address that the HTTP server listens on; wrap may dress its handler.
+func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handler) (err error) {
+	s := &server{program: p, registry: prometheus.NewRegistry()}
+	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
+		return &configError{err}
+	}
+	defer s.pool.Close()
+	s.store = db.NewStore(s.pool)
+	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
+		if s.redis, err = wake.NewRedisClient(p.config.RedisURL); err != nil {
+			return &configError{fmt.Errorf("REDIS_URL: %w", err)}
+		}
+		defer func() { err = errors.Join(err, s.redis.Close()) }()
+	}
+	if err := s.build(); err != nil {
+		return err
+	}
+	handler, err := s.handler()
+	if err != nil {
+		return err
+	}
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.Addr)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP: %w", err)
+	}
+	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveHTTP(ctx, listener, handler, p.log) })
+	group.Go(func() error { return s.publisherRun(ctx) })
+	group.Go(func() error {
+		// Everything else needs the schema.
+		if !s.waitForSchema(ctx) {
+			return nil
+		}
+		p.log.Info("riverbeat is ready")
+		return s.runRoles(ctx)
+	})
+	err = group.Wait()
+	p.log.Info("riverbeat has stopped")
+	return err
+}
+
+// build makes the parts; none of them does anything yet.
+func (s *server) build() (err error) {
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	messages := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "riverbeat_wake_messages_total", Help: "Messages about changes, by path (notify, redis) and kind.",
+	}, []string{"path", "kind"})
+	s.registry.MustRegister(messages)
+	count := func(path string) func(wake.Kind) {
+		return func(kind wake.Kind) { messages.WithLabelValues(path, string(kind)).Inc() }
+	}
+	if s.inserter, err = jobs.NewInserter(s.pool); err != nil {
+		return err
+	}
+	if s.redis != nil {
+		s.publisher = wake.NewPublisher(s.redis, s.config.RedisChannel, s.log)
+	}
+	if s.config.has(roleScheduler) {
+		s.scheduler = scheduler.New(s.store, s.inserter, scheduler.Config{
+			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
+			Rules:   schedule.Rules{MisfireAfter: s.config.MisfireAfter},
+			Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
+		})
+		config, err := pgx.ParseConfig(s.config.listenURL())
+		if err != nil {
+			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
+		}
+		s.listener = &wake.Listener{Config: config, OnChange: s.scheduler.Notify, OnMessage: count("notify"), Log: s.log}
+		s.connected("notify", s.listener.Connected)
+		if s.redis != nil {
+			s.sub = &wake.Subscriber{
+				Client: s.redis, Channel: s.config.RedisChannel, OnChange: s.scheduler.Notify, OnMessage: count("redis"), Log: s.log,
+			}
+			s.connected("redis", s.sub.Connected)
+		}
+	}
+	s.workers, err = jobs.NewClient(s.pool, jobs.ClientConfig{
+		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
+		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken},
+		Logger:     slog.New(quiet{s.log.Handler()}),
+	})
+	return err
+}
+
+func (s *server) connected(path string, connected func() bool) {
+	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "riverbeat_wake_connected", Help: "1 while messages about changes are heard on the path.",
+		ConstLabels: prometheus.Labels{"path": path},
+	}, func() float64 {
+		if connected() {
+			return 1
+		}
+		return 0
+	}))
+}
+
+func (s *server) handler() (_ http.Handler, err error) {
+	config := api.Config{
+		Version: version(), Ready: s.ready, Log: s.log,
+		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+	}
+	if s.config.has(roleAPI) {
+		config.Service = app.NewService(s.store, s.inserter, s.announce, s.log)
+		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
+			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
+		})
+		if err != nil {
+			return nil, fmt.Errorf("set up River UI: %w", err)
+		}
+		config.RiverUI = s.pages
+	}
+	return api.New(config), nil
+}
+
+// announce tells of a change that is committed: this process's own scheduler
+// directly, the others through Redis. PostgreSQL's triggers do it besides.
+func (s *server) announce(c schedule.Change) {
+	if s.scheduler != nil {
+		s.scheduler.Notify(c)
+	}
+	s.publisher.Announce(c)
+}
+
+// waitForSchema waits until the database is there and migrated, saying once
+// what it waits for. It reports false when the context ended first.
+func (s *server) waitForSchema(ctx context.Context) bool {
+	var told string
+	for {
+		err := s.checkSchema(ctx)
+		if err == nil {
+			s.migrated.Store(true)
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		reason := "PostgreSQL can't be reached"
+		if errors.Is(err, db.ErrNotMigrated) {
+			reason = "the database is not migrated: run `riverbeat migrate up`"
+		}
+		if reason != told {
+			s.log.Warn("waiting for the database", "reason", reason, "err", err)
+			told = reason
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func (s *server) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return migrateWith(ctx, s.program, s.pool, func(ctx context.Context, m *db.Migrator) error { return m.Check(ctx) })
+}
+
+// runRoles runs what the roles ask for until the context ends.
+func (s *server) runRoles(ctx context.Context) error {
+	if s.pages != nil {
+		if err := s.pages.Start(ctx); err != nil {
+			return fmt.Errorf("start River UI: %w", err)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if s.scheduler != nil {
+		group.Go(func() error { return s.scheduler.Run(ctx) })
+		group.Go(func() error { return s.listener.Run(ctx) })
+	}
+	if s.sub != nil {
+		group.Go(func() error { return s.sub.Run(ctx) })
+	}
+	if s.config.has(roleWorker) {
+		group.Go(func() error { return s.work(ctx) })
+	}
+	return group.Wait()
+}
+
+// work runs River's client. Its context isn't ours: a stop lets jobs finish.
+func (s *server) work(ctx context.Context) error {
+	for {
+		err := s.workers.Start(context.WithoutCancel(ctx))
+		if err == nil {
+			break
+		}
+		s.log.Warn("can't start the workers: trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsStop+5*time.Second)
+	defer cancel()
+	if err := s.workers.Stop(stop); err != nil {
+		return fmt.Errorf("stop the workers: %w", err)
+	}
+	return nil
+}
+
+func (s *server) publisherRun(ctx context.Context) error {
+	if s.publisher == nil {
+		return nil
+	}
+	return s.publisher.Run(ctx)
+}
+
+// ready says how each part is. Only what requests and runs need makes the
+// process unready; the paths of messages may be lost without harm.
+func (s *server) ready(ctx context.Context) []api.Check {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	checks := []api.Check{{Part: "postgresql", Required: true, Err: s.store.Ping(ctx)}}
+	if checks[0].Err != nil {
+		checks[0].Err = errors.New("can't be reached") // the reason is in the log
+	}
+	schema := api.Check{Part: "schema", Required: true}
+	if !s.migrated.Load() {
+		schema.Err = errors.New("is not known to be migrated yet")
+	}
+	checks = append(checks, schema)
+	if s.scheduler != nil {
+		looked := api.Check{Part: "scheduler", Required: true}
+		if since, ok := s.scheduler.SinceLastLook(); !ok {
+			looked.Err = errors.New("has not looked at the database yet")
+		} else if since > 2*s.config.PollInterval+5*time.Second {
+			looked.Err = fmt.Errorf("last looked at the database %v ago", since.Round(time.Second))
+		}
+		checks = append(checks, looked, path("notify", s.listener.Connected()))
+	}
+	if s.sub != nil {
+		checks = append(checks, path("redis", s.sub.Connected()))
+	}
+	return checks
+}
+
+func path(name string, connected bool) api.Check {
+	check := api.Check{Part: name}
+	if !connected {
+		check.Err = errors.New("is not connected: changes are found by the other paths and the poll")
+	}
+	return check
+}
+
+// serveHTTP serves until the context ends, then lets requests finish.
+func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       120 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpStop)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		log.Warn("requests were cut off by the stop", "err", err)
+	}
+	<-done
+	return nil
+}
