@@ -31,7 +31,7 @@ const KindWebhook = "webhook"
 // The bounds of a webhook.
 const (
 	webhookTimeout      = 15 * time.Second // unless the arguments say otherwise
-	webhookTimeoutMin   = time.Second
+	webhookShortest     = time.Second
 	webhookTimeoutMax   = 5 * time.Minute
 	webhookURLMax       = 8 << 10
 	webhookHeadersMax   = 50
@@ -141,7 +141,7 @@ func (a WebhookArgs) Validate() []schedule.FieldError {
 	if a.Body != nil && !json.Valid(a.Body) {
 		refuse("body", "must be JSON")
 	}
-	if a.Timeout < webhookTimeoutMin || a.Timeout > webhookTimeoutMax {
+	if a.Timeout < webhookShortest || a.Timeout > webhookTimeoutMax {
 		refuse("timeout", "must be from 1s to 5m")
 	}
 	return wrong

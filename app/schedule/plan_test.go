@@ -217,7 +217,8 @@ func TestEveryOwedOccurrenceIsCoveredOnce(t *testing.T) {
 			// Merge runs and records by time: they must tile the occurrences.
 			i, j := 0, 0
 			for i < len(d.Enqueue) || j < len(d.Record) {
-				from, until, count := time.Time{}, time.Time{}, int64(1)
+				var from, until time.Time
+				count := int64(1)
 				if j == len(d.Record) || i < len(d.Enqueue) && d.Enqueue[i].ScheduledFor.Before(d.Record[j].From) {
 					from, until = d.Enqueue[i].ScheduledFor, d.Enqueue[i].ScheduledFor
 					i++

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -102,11 +101,7 @@ func psqlCommand(url, dir string) string {
 const receiverPath = "/dev/receiver"
 
 func (p *program) greet(psql string) {
-	addr := p.config.Addr
-	if host, port, err := net.SplitHostPort(addr); err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
-		addr = net.JoinHostPort("127.0.0.1", port)
-	}
-	base := "http://" + addr
+	base := "http://" + p.config.localAddr()
 	fmt.Fprintf(p.stdout, `
   API        %[1]s/v1/schedules
   reference  %[1]s/docs/

@@ -32,7 +32,7 @@ func main() {
 
 // run is the program; the tests call it too.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	root := newRoot(environ, stdout, stderr)
+	root := newRoot(environ, stdout, stderr) //nolint:contextcheck // each command has its own, from ExecuteContext
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -90,7 +90,7 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	p.config.flags(root.PersistentFlags())
-	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand())
+	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.healthCommand())
 	return root
 }
 

@@ -67,7 +67,9 @@ func (h *house) start(settings ...string) *process {
 }
 
 // launch runs riverbeat as a process of its own, which ends with the test.
-func (h *house) launch(args []string, settings ...string) *process { return launch(h.t, args, settings...) }
+func (h *house) launch(args []string, settings ...string) *process {
+	return launch(h.t, args, settings...)
+}
 
 func launch(t *testing.T, args []string, settings ...string) *process {
 	t.Helper()

@@ -343,6 +343,8 @@ func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler,
 	if err := server.Shutdown(stop); err != nil {
 		log.Warn("requests were cut off by the stop", "err", err)
 	}
-	<-done
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
 	return nil
 }

@@ -470,6 +470,20 @@ func TestDevRunsOnAnEmptyMachineAndKeepsItsData(t *testing.T) {
 	p.ask("DELETE", "/v1/schedules/name:hello", nil, 204)
 }
 
+func TestHealthAsksWhetherItIsReady(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.start()
+	addr := "--addr=" + strings.TrimPrefix(p.base, "http://")
+	if code := launch(t, []string{"health", addr}).exitCode(); code != 0 {
+		t.Errorf("of one that is ready it says %d", code)
+	}
+	p.stop()
+	if asked := launch(t, []string{"health", addr}); asked.exitCode() != 1 || asked.times("ask whether it is ready") != 1 {
+		t.Errorf("of none at all it says %d: %q", asked.exitCode(), asked.log())
+	}
+}
+
 func TestMetricsAreServed(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -35,25 +35,29 @@ func Main(m *testing.M) {
 	os.Exit(run(m))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	if serverURL = os.Getenv("TEST_DATABASE_URL"); serverURL == "" {
 		dir, err := os.MkdirTemp("", "riverbeat-test-")
 		if err != nil {
 			return fail(err)
 		}
 		defer os.RemoveAll(dir)
-		// The server may run as another user, who must get in.
-		if err := os.Chmod(dir, 0o755); err != nil {
+		// As root the server runs as another user, who must get in.
+		if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // it may be entered, not listed
 			return fail(err)
 		}
 		server, err := localpg.Start(context.Background(), localpg.Config{DataDir: filepath.Join(dir, "pg")})
 		if err != nil {
 			return fail(err)
 		}
-		defer server.Stop()
+		defer func() {
+			if err := server.Stop(); err != nil {
+				code = fail(err)
+			}
+		}()
 		serverURL = server.URL()
 	}
-	code := m.Run()
+	code = m.Run()
 	if template != "" {
 		if err := onServer(`DROP DATABASE IF EXISTS ` + template + ` WITH (FORCE)`); err != nil {
 			return fail(err)
@@ -63,7 +67,7 @@ func run(m *testing.M) int {
 }
 
 func fail(err error) int {
-	fmt.Fprintln(os.Stderr, "start the test database:", err)
+	fmt.Fprintln(os.Stderr, "the test database:", err)
 	return 1
 }
 
@@ -151,7 +155,7 @@ func databaseURL(name string) string {
 	return u.String()
 }
 
-// creating serialises CREATE DATABASE: two clones of one template at once fail.
+// creating orders CREATE DATABASE: two clones of one template at once fail.
 var creating sync.Mutex
 
 func onServer(statement string) error {
