@@ -230,7 +230,7 @@ func (a *api) requireJSON(c *gin.Context) {
 	if c.Request.ContentLength == 0 || c.Request.Body == nil || !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
 		return
 	}
-	switch c.ContentType() {
+	switch strings.ToLower(c.ContentType()) {
 	case "application/json", "application/merge-patch+json":
 		// Huma knows one JSON; which of the two it is makes no difference to it.
 		c.Request.Header.Set("Content-Type", "application/json")

@@ -27,7 +27,6 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 // fixture is the API as it is served, over a database of its own.
 type fixture struct {
-	t      *testing.T
 	pool   *pgxpool.Pool
 	server *httptest.Server
 
@@ -37,7 +36,7 @@ type fixture struct {
 
 func setup(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, pool: dbtest.Pool(t)}
+	f := &fixture{pool: dbtest.Pool(t)}
 	f.server = httptest.NewServer(newHandler(t, f.pool, f.announce))
 	t.Cleanup(f.server.Close)
 	return f
@@ -120,7 +119,7 @@ func (a *reply) want(t *testing.T, status int) *reply {
 
 // refused fails the test unless the reply is a problem about exactly these
 // fields.
-func (a *reply) refused(t *testing.T, status int, fields ...string) *problem {
+func (a *reply) refused(t *testing.T, status int, fields ...string) problem {
 	t.Helper()
 	a.want(t, status)
 	var p problem
@@ -140,7 +139,7 @@ func (a *reply) refused(t *testing.T, status int, fields ...string) *problem {
 	if diff := cmp.Diff(fields, named); diff != "" {
 		t.Errorf("fields that are wrong (-want +got):\n%s%s", diff, a.text)
 	}
-	return &p
+	return p
 }
 
 // object is the JSON of the reply.

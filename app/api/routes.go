@@ -70,6 +70,7 @@ func (a *api) scheduleRoutes() {
 		OperationID: "pause-schedule", Method: http.MethodPost, Path: one + "/pause", Tags: schedules,
 		Summary: "Pause a schedule", Errors: []int{400, 404, 412, 422, 503},
 	}, a.pause)
+	a.huma.OpenAPI().Paths[one+"/pause"].Post.RequestBody.Required = false // also for Huma itself
 	handle(a, huma.Operation{
 		OperationID: "resume-schedule", Method: http.MethodPost, Path: one + "/resume", Tags: schedules,
 		Summary: "Resume a schedule", Description: "It goes on from now: what passed meanwhile is not owed.",
@@ -235,6 +236,9 @@ func (a *api) list(ctx context.Context, in *listInput) (*listAnswer, error) {
 		if !ok || key == "" {
 			return nil, schedule.Invalid("label", "must be key:value")
 		}
+		if _, ok := filter.Labels[key]; ok {
+			return nil, schedule.Invalid("label", "must not name a key twice")
+		}
 		filter.Labels[key] = value
 	}
 	for field, text := range map[string]string{"name": in.Name, "name_prefix": in.NamePrefix, "kind": in.Kind, "label": strings.Join(in.Label, "")} {
@@ -360,7 +364,7 @@ func (pauseDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 type pauseInput struct {
 	ScheduleParams
 	IfMatch
-	Body *body[pauseDocument]
+	Body body[pauseDocument]
 }
 
 func (a *api) pause(ctx context.Context, in *pauseInput) (*scheduleAnswer, error) {
@@ -369,7 +373,7 @@ func (a *api) pause(ctx context.Context, in *pauseInput) (*scheduleAnswer, error
 		return nil, err
 	}
 	var why pauseDocument
-	if in.Body != nil {
+	if in.Body.raw != nil {
 		if err := in.Body.decode(&why); err != nil {
 			return nil, err
 		}

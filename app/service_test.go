@@ -1,0 +1,437 @@
+package app_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/riverbeat/riverbeat/app"
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+	"github.com/riverbeat/riverbeat/db/dbtest"
+	"github.com/riverbeat/riverbeat/jobs"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// fixture is a service over a database of its own. For each announcement it
+// reads at once, in another session, what the database says of the schedule.
+type fixture struct {
+	*app.Service
+	pool *pgxpool.Pool
+
+	mu        sync.Mutex
+	announced []announcement
+}
+
+type announcement struct {
+	schedule.Change
+	stored int64     // the version that other sessions see by then; 0: none
+	next   time.Time // and its next run
+}
+
+func setup(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{pool: dbtest.Pool(t)}
+	inserter, err := jobs.NewInserter(f.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Service = app.NewService(db.NewStore(f.pool), inserter, func(c schedule.Change) {
+		a := announcement{Change: c}
+		err := f.pool.QueryRow(t.Context(), `
+SELECT coalesce(max(s.version), 0), coalesce(max(c.next_run_at), '0001-01-01T00:00:00Z')
+FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id
+WHERE s.id = $1 AND NOT c.dirty AND c.planned_version <= s.version`, [16]byte(c.ID)).Scan(&a.stored, &a.next)
+		if err != nil {
+			t.Error(err)
+		}
+		a.next = a.next.UTC()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.announced = append(f.announced, a)
+	}, dbtest.Log(t))
+	return f
+}
+
+// announcements are those since it was last asked.
+func (f *fixture) announcements() []announcement {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := f.announced
+	f.announced = nil
+	return list
+}
+
+func aSchedule(name string) schedule.Schedule {
+	s := schedule.New()
+	s.Name, s.Spec.Every, s.Job.Kind = name, time.Hour, "report"
+	return s
+}
+
+func (f *fixture) create(t *testing.T, name string) *schedule.Status {
+	t.Helper()
+	status, err := f.Create(t.Context(), aSchedule(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.announcements()
+	return status
+}
+
+func key(s *schedule.Status) app.Key { return app.Key{ID: s.Schedule.ID} }
+
+func describe(text string) func(*schedule.Schedule) error {
+	return func(s *schedule.Schedule) error { s.Description = text; return nil }
+}
+
+func equal[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(announcement{})); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	created, err := f.Create(t.Context(), aSchedule("nightly"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, next := created.Schedule.ID, created.Cursor.NextRunAt
+	equal(t, "next run", next, created.Schedule.CreatedAt.Add(time.Hour))
+	steps := []struct {
+		name string
+		do   func() (*schedule.Status, error)
+		want []announcement
+	}{
+		{"create", func() (*schedule.Status, error) { return created, nil },
+			[]announcement{{schedule.Change{Op: schedule.OpCreated, ID: id, Version: 1, NextRunAt: next}, 1, next}}},
+		{"edit", func() (*schedule.Status, error) { return f.Edit(t.Context(), key(created), 1, describe("d")) },
+			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 2, NextRunAt: next}, 2, next}}},
+		{"the same again", func() (*schedule.Status, error) { return f.Edit(t.Context(), key(created), 2, describe("d")) }, nil},
+		{"pause", func() (*schedule.Status, error) { return f.Pause(t.Context(), key(created), app.AnyVersion, "why") },
+			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 3}, 3, time.Time{}}}},
+		{"pause again", func() (*schedule.Status, error) { return f.Pause(t.Context(), key(created), 3, "why") }, nil},
+		{"resume", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), 3) },
+			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 4, NextRunAt: next}, 4, next}}},
+		{"resume again", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), app.AnyVersion) }, nil},
+		{"run", func() (*schedule.Status, error) { _, err := f.RunNow(t.Context(), key(created)); return nil, err }, nil},
+		{"delete", func() (*schedule.Status, error) { return nil, f.Delete(t.Context(), key(created), 4, false) },
+			[]announcement{{schedule.Change{Op: schedule.OpDeleted, ID: id, Version: 5}, 0, time.Time{}}}},
+	}
+	for _, step := range steps {
+		if _, err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		equal(t, step.name, f.announcements(), step.want)
+	}
+}
+
+func TestWhatIsRolledBackIsNotAnnounced(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "nightly")
+	f.create(t, "taken")
+	ctx := t.Context()
+	own := errors.New("the caller's own")
+	attempts := map[string]func() error{
+		"a taken name":     func() error { _, err := f.Create(ctx, aSchedule("taken")); return err },
+		"a bad definition": func() error { _, err := f.Create(ctx, schedule.New()); return err },
+		"a rename": func() error {
+			_, err := f.Edit(ctx, key(status), 0, func(s *schedule.Schedule) error { s.Name = "taken"; return nil })
+			return err
+		},
+		"a stale edit":   func() error { _, err := f.Edit(ctx, key(status), 9, describe("x")); return err },
+		"a stale pause":  func() error { _, err := f.Pause(ctx, key(status), 9, ""); return err },
+		"a stale delete": func() error { return f.Delete(ctx, key(status), 9, false) },
+		"the caller's error": func() error {
+			_, err := f.Edit(ctx, key(status), 0, func(s *schedule.Schedule) error { s.Name = "x"; return own })
+			return err
+		},
+		"a spec that is over": func() error {
+			_, err := f.Edit(ctx, key(status), 0, func(s *schedule.Schedule) error { s.Spec.EndAt = time.Unix(1, 0); return nil })
+			return err
+		},
+		"a delete of nobody": func() error { return f.Delete(ctx, app.Key{Namespace: "default", Name: "nobody"}, 0, false) },
+		"a caller who has left": func() error {
+			gone, cancel := context.WithCancel(ctx)
+			cancel()
+			return f.Delete(gone, key(status), 0, false)
+		},
+	}
+	for name, attempt := range attempts {
+		if err := attempt(); err == nil {
+			t.Errorf("%s went through", name)
+		}
+	}
+
+	// A commit may fail, too.
+	_, err := f.pool.Exec(ctx, `
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE OR DELETE ON riverbeat.schedules
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, attempt := range map[string]func() error{
+		"create": func() error { _, err := f.Create(ctx, aSchedule("new")); return err },
+		"edit":   func() error { _, err := f.Edit(ctx, key(status), 0, describe("x")); return err },
+		"delete": func() error { return f.Delete(ctx, key(status), 0, true) },
+	} {
+		if err := attempt(); err == nil {
+			t.Errorf("%s went through", name)
+		}
+	}
+	equal(t, "announced", f.announcements(), nil)
+	after, err := f.Get(ctx, key(status))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "the schedule", after, status)
+}
+
+func TestNobodyNeedsToListen(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	inserter, err := jobs.NewInserter(pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.NewService(db.NewStore(pool), inserter, nil, dbtest.Log(t)).Create(t.Context(), aSchedule("n")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConcurrentEditsOfOneScheduleComeOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "counted")
+	const writers, edits = 8, 10
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range edits {
+				// Each adds to what it was given: none may be lost.
+				_, err := f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
+					s.Spec.Every += time.Second
+					s.Description += "x"
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	after, err := f.Get(t.Context(), key(status))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "every", after.Schedule.Spec.Every, time.Hour+writers*edits*time.Second)
+	equal(t, "description", len(after.Schedule.Description), writers*edits)
+	equal(t, "next run", after.Cursor.NextRunAt, after.Schedule.CreatedAt.Add(after.Schedule.Spec.Every))
+	var versions []int64
+	for _, a := range f.announcements() {
+		versions = append(versions, a.Version)
+	}
+	slices.Sort(versions)
+	var want []int64
+	for v := int64(2); v <= writers*edits+1; v++ {
+		want = append(want, v)
+	}
+	equal(t, "versions", versions, want)
+}
+
+func TestOneOfManyEditsOfTheSameVersionWins(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "contested")
+	outcomes := make([]error, 20)
+	var wg sync.WaitGroup
+	for i := range outcomes {
+		wg.Go(func() { _, outcomes[i] = f.Edit(t.Context(), key(status), 1, describe(fmt.Sprint(i))) })
+	}
+	wg.Wait()
+	equal(t, "announced", len(f.announcements()), 1)
+	winner := exactlyOne(t, outcomes, schedule.ErrStale)
+	after, err := f.Get(t.Context(), key(status))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "version", after.Schedule.Version, 2)
+	equal(t, "description", after.Schedule.Description, fmt.Sprint(winner))
+}
+
+func TestOneOfManyCreatesOfOneNameWins(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	outcomes := make([]error, 20)
+	var wg sync.WaitGroup
+	for i := range outcomes {
+		wg.Go(func() {
+			definition := aSchedule("popular")
+			definition.Description = fmt.Sprint(i)
+			_, outcomes[i] = f.Create(t.Context(), definition)
+		})
+	}
+	wg.Wait()
+	winner := exactlyOne(t, outcomes, schedule.ErrNameTaken)
+	announced := f.announcements()
+	equal(t, "announced", len(announced), 1)
+	list, _, err := f.List(t.Context(), app.Filter{Limit: 10})
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d schedules, %v", len(list), err)
+	}
+	equal(t, "description", list[0].Schedule.Description, fmt.Sprint(winner))
+	equal(t, "id", list[0].Schedule.ID, announced[0].ID)
+}
+
+// exactlyOne is the index of the only nil; the others are all want.
+func exactlyOne(t *testing.T, outcomes []error, want error) int {
+	t.Helper()
+	winner := -1
+	for i, err := range outcomes {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("%d and %d both went through", winner, i)
+		case err == nil:
+			winner = i
+		case !errors.Is(err, want):
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if winner < 0 {
+		t.Fatal("none went through")
+	}
+	return winner
+}
+
+// An edit that waited for another one answers with what it found then, also
+// when it had nothing to change.
+func TestAnEditThatWaitedAnswersWithWhatIsThere(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "n")
+	ctx := t.Context()
+	other, err := f.pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Rollback(context.WithoutCancel(ctx)) }() // after the commit it is nothing
+	for _, statement := range []string{
+		`UPDATE riverbeat.schedules SET description = 'd', every = '2 hours'`,
+		`UPDATE riverbeat.cursors SET dirty = false, next_run_at = '2090-01-01', fire_at = '2090-01-01'`,
+	} {
+		if _, err := other.Exec(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type outcome struct {
+		status *schedule.Status
+		err    error
+	}
+	done := make(chan outcome)
+	go func() {
+		status, err := f.Edit(ctx, key(status), app.AnyVersion, describe("d"))
+		done <- outcome{status, err}
+	}()
+	for waiting := false; !waiting; {
+		if err := f.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := <-done
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	equal(t, "version", got.status.Schedule.Version, 2)
+	equal(t, "every", got.status.Schedule.Spec.Every, 2*time.Hour)
+	equal(t, "next run", got.status.Cursor.NextRunAt, time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC))
+	equal(t, "announced", f.announcements(), nil)
+}
+
+func TestOnlyAllowIsTakenForOverlap(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "n")
+	for _, overlap := range []schedule.Overlap{schedule.OverlapSkip, schedule.OverlapQueueOne} {
+		definition := aSchedule("new")
+		definition.Overlap = overlap
+		_, err := f.Create(t.Context(), definition)
+		_, editErr := f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error { s.Overlap = overlap; return nil })
+		for _, err := range []error{err, editErr} {
+			var invalid *schedule.InvalidError
+			if !errors.As(err, &invalid) {
+				t.Fatalf("%s: %v", overlap, err)
+			}
+			equal(t, string(overlap), invalid.Fields, []schedule.FieldError{{Field: "overlap", Reason: `must be "allow": only "allow" is supported so far`}})
+		}
+	}
+	equal(t, "announced", f.announcements(), nil)
+}
+
+// What a change writes into is a copy: what was there stays known, to compare.
+func TestAChangeMayWriteIntoWhatItIsGiven(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	definition := aSchedule("n")
+	definition.Labels, definition.Job.Tags = map[string]string{"a": "1"}, []string{"tag"}
+	definition.Job.Args = json.RawMessage(`{"a": 1}`)
+	status, err := f.Create(t.Context(), definition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
+		s.Labels["a"], s.Job.Tags[0] = "2", "other"
+		copy(s.Job.Args, `{"b": 2}`)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := f.Get(t.Context(), key(status))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "version", after.Schedule.Version, 2)
+	equal(t, "labels", after.Schedule.Labels, map[string]string{"a": "2"})
+	equal(t, "tags", after.Schedule.Job.Tags, []string{"other"})
+	equal(t, "args", string(after.Schedule.Job.Args), `{"b": 2}`)
+}
+
+func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	status := f.create(t, "n")
+	if _, err := f.RunNow(t.Context(), key(status)); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := app.Key{Namespace: "other", ID: status.Schedule.ID}
+	for _, gone := range []bool{false, true} {
+		if gone {
+			if err := f.Delete(t.Context(), key(status), app.AnyVersion, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if runs, more, err := f.Runs(t.Context(), elsewhere, time.Time{}, 10); !errors.Is(err, schedule.ErrNotFound) || len(runs) > 0 || more {
+			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
+		}
+		if runs, more, err := f.Runs(t.Context(), key(status), time.Time{}, 10); err != nil || len(runs) != 1 || more {
+			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
+		}
+	}
+}
