@@ -26,7 +26,7 @@ const riverVersion = 8
 // minServerVersion is PostgreSQL 15.
 const minServerVersion = 150000
 
-// ErrNotMigrated: the database's schema is older than this program needs.
+// ErrNotMigrated says that the database's schema is older than this program needs.
 var ErrNotMigrated = errors.New("the database is not migrated: run `riverbeat migrate up`")
 
 // Migrator brings a database to the schema that this program works with. River's
@@ -35,6 +35,7 @@ var ErrNotMigrated = errors.New("the database is not migrated: run `riverbeat mi
 type Migrator struct {
 	pool     *pgxpool.Pool
 	db       *sql.DB
+	table    string // where goose keeps our version
 	provider *goose.Provider
 	lock     lock.SessionLocker
 	log      *slog.Logger
@@ -46,7 +47,7 @@ func NewMigrator(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*Mi
 	if err != nil {
 		return nil, err
 	}
-	m := &Migrator{pool: pool, db: stdlib.OpenDBFromPool(pool), log: log}
+	m := &Migrator{pool: pool, db: stdlib.OpenDBFromPool(pool), table: table, log: log}
 	m.provider, err = goose.NewProvider(goose.DialectPostgres, m.db, migrations.FS,
 		goose.WithTableName(table), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -66,22 +67,27 @@ func (m *Migrator) Close() error { return m.db.Close() }
 const findVersionTable = `
 SELECT current_setting('server_version_num')::int,
        to_regclass('riverbeat.goose_db_version') IS NOT NULL,
-       to_regclass('riverbeat.schedules') IS NOT NULL AND to_regclass('goose_db_version') IS NOT NULL`
+       to_regclass('riverbeat.schedules') IS NOT NULL,
+       coalesce((SELECT relnamespace::regnamespace || '.' || relname
+                 FROM pg_class WHERE oid = to_regclass('goose_db_version')), '')`
 
 // versionTable is where goose keeps our version: a table in our own schema,
 // since the application that shares the database may use goose too; or goose's
-// usual table where the stock CLI has already migrated riverbeat with it.
+// usual table where the stock CLI has already migrated riverbeat with it. That
+// one is named with its schema: to a user called riverbeat our own schema comes
+// first, and goose would make a second table there.
 func versionTable(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 	var server int
-	var own, stock bool
-	if err := pool.QueryRow(ctx, findVersionTable).Scan(&server, &own, &stock); err != nil {
+	var own, made bool
+	var stock string
+	if err := pool.QueryRow(ctx, findVersionTable).Scan(&server, &own, &made, &stock); err != nil {
 		return "", fmt.Errorf("look for the version table: %w", err)
 	}
 	if server < minServerVersion {
 		return "", fmt.Errorf("PostgreSQL %d is too old: riverbeat needs 15 or newer", server/10000)
 	}
-	if stock && !own {
-		return "goose_db_version", nil
+	if made && !own && stock != "" {
+		return stock, nil
 	}
 	return "riverbeat.goose_db_version", nil
 }
@@ -116,28 +122,60 @@ func (m *Migrator) UpByOne(ctx context.Context) error {
 
 // Down undoes the newest of our migrations. It never touches River's tables.
 func (m *Migrator) Down(ctx context.Context) error {
-	return m.locked(ctx, func() error { return m.one(m.provider.Down(ctx)) })
+	return m.locked(ctx, func() error {
+		_, err := m.down(ctx)
+		return err
+	})
 }
 
 // Redo undoes and applies the newest of our migrations.
 func (m *Migrator) Redo(ctx context.Context) error {
 	return m.locked(ctx, func() error {
-		if err := m.one(m.provider.Down(ctx)); err != nil {
+		if undone, err := m.down(ctx); err != nil || !undone {
 			return err
 		}
 		return m.one(m.provider.UpByOne(ctx))
 	})
 }
 
+func (m *Migrator) down(ctx context.Context) (undone bool, err error) {
+	begun, err := m.begun(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !begun {
+		return false, m.one(nil, goose.ErrNoNextVersion)
+	}
+	result, err := m.provider.Down(ctx)
+	return result != nil, m.one(result, err)
+}
+
 // Status is the state of each of our migrations, oldest first.
 func (m *Migrator) Status(ctx context.Context) ([]*goose.MigrationStatus, error) {
-	return m.provider.Status(ctx)
+	begun, err := m.begun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if begun {
+		return m.provider.Status(ctx)
+	}
+	var status []*goose.MigrationStatus
+	for _, source := range m.provider.ListSources() {
+		status = append(status, &goose.MigrationStatus{Source: source, State: goose.StatePending})
+	}
+	return status, nil
 }
 
 // Version is the version of our schema and of River's; 0 is none.
 func (m *Migrator) Version(ctx context.Context) (ours, river int64, err error) {
-	if ours, err = m.provider.GetDBVersion(ctx); err != nil {
+	begun, err := m.begun(ctx)
+	if err != nil {
 		return 0, 0, err
+	}
+	if begun {
+		if ours, err = m.provider.GetDBVersion(ctx); err != nil {
+			return 0, 0, fmt.Errorf("read the schema's version: %w", err)
+		}
 	}
 	migrator, err := m.riverMigrator()
 	if err != nil {
@@ -155,6 +193,13 @@ func (m *Migrator) Version(ctx context.Context) (ours, river int64, err error) {
 
 // Check is nil when nothing is missing, and ErrNotMigrated otherwise.
 func (m *Migrator) Check(ctx context.Context) error {
+	begun, err := m.begun(ctx)
+	if err != nil {
+		return err
+	}
+	if !begun {
+		return ErrNotMigrated
+	}
 	pending, err := m.provider.HasPending(ctx)
 	if err != nil {
 		return fmt.Errorf("read the schema's version: %w", err)
@@ -171,6 +216,16 @@ func (m *Migrator) Check(ctx context.Context) error {
 		return ErrNotMigrated
 	}
 	return nil
+}
+
+const findTable = `
+SELECT to_regclass($1) IS NOT NULL`
+
+// begun reports whether our version table is there. Without it goose isn't asked:
+// it would make the table even to read it, and never tries twice.
+func (m *Migrator) begun(ctx context.Context) (begun bool, err error) {
+	err = m.pool.QueryRow(ctx, findTable, m.table).Scan(&begun)
+	return begun, wrap(err, "look for the version table")
 }
 
 func (m *Migrator) locked(ctx context.Context, do func() error) (err error) {

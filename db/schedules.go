@@ -116,7 +116,7 @@ func scheduleError(err error, doing string) error {
 		field := strings.TrimSuffix(strings.TrimPrefix(name, "schedules_"), "_check")
 		return schedule.Invalid(field, "is not accepted by the database")
 	}
-	if IsDataError(err) {
+	if isClass(err, "22") {
 		return schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")
 	}
 	return wrap(err, doing)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -83,8 +84,12 @@ func constraint(err error, code string) string {
 // with the same value can't help: SQLSTATE classes 22 (data exception) and 23
 // (integrity constraint violation).
 func IsDataError(err error) bool {
+	return isClass(err, "22") || isClass(err, "23")
+}
+
+func isClass(err error, class string) bool {
 	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code[:2] == "22" || pgErr.Code[:2] == "23")
+	return errors.As(err, &pgErr) && strings.HasPrefix(pgErr.Code, class)
 }
 
 // IsUnavailable reports whether the database could not be reached, is starting or
@@ -96,7 +101,7 @@ func IsUnavailable(err error) bool {
 		case "08", "53", "57", "55", "40": // connection, resources, intervention, lock not available, rollback
 			return true
 		}
-		return pgErr.Code == "25006" // a standby
+		return pgErr.Code == "25006" || pgErr.Code == "25P03" // a standby; idled in its transaction
 	}
 	var connectErr *pgconn.ConnectError
 	return errors.As(err, &connectErr) || errors.Is(err, context.DeadlineExceeded) ||

@@ -46,8 +46,11 @@ CREATE TABLE riverbeat.schedules (
     CONSTRAINT schedules_namespace_check CHECK (namespace ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
     CONSTRAINT schedules_name_check CHECK (char_length(name) BETWEEN 1 AND 120 AND name !~ '[[:cntrl:]]'),
     CONSTRAINT schedules_description_check CHECK (char_length(description) <= 4096),
+    -- Strict, since otherwise an array passes for the strings in it; and silent,
+    -- since what isn't an object is to be refused, not to raise an error.
     CONSTRAINT schedules_labels_check CHECK (
-        jsonb_typeof(labels) = 'object' AND NOT jsonb_path_exists(labels, '$.* ? (@.type() <> "string")')),
+        jsonb_typeof(labels) = 'object'
+        AND NOT jsonb_path_exists(labels, 'strict $.* ? (@.type() <> "string")', '{}', true)),
     CONSTRAINT schedules_spec_check CHECK (num_nonnulls(cron, every, at) = 1),
     CONSTRAINT schedules_cron_check CHECK (octet_length(cron) BETWEEN 1 AND 256),
     -- Elapsed time has no months: they differ in length.
@@ -55,16 +58,17 @@ CREATE TABLE riverbeat.schedules (
         every BETWEEN interval '1 second' AND interval '3650 days'
         AND extract(year FROM every) = 0 AND extract(month FROM every) = 0),
     -- Instants that neither JSON nor Go can show would take a whole batch with them.
-    CONSTRAINT schedules_at_check CHECK (at >= '1970-01-01' AND at < '9999-01-01'),
+    -- The zone is named: without it the bounds would be those of whoever migrates.
+    CONSTRAINT schedules_at_check CHECK (at >= '1970-01-01 00:00Z' AND at < '9999-01-01 00:00Z'),
     CONSTRAINT schedules_timezone_check CHECK (char_length(timezone) BETWEEN 1 AND 64),
     CONSTRAINT schedules_window_check CHECK (
-        (start_at >= '1970-01-01' AND start_at < '9999-01-01') IS NOT FALSE
-        AND (end_at >= '1970-01-01' AND end_at < '9999-01-01') IS NOT FALSE
+        (start_at >= '1970-01-01 00:00Z' AND start_at < '9999-01-01 00:00Z') IS NOT FALSE
+        AND (end_at >= '1970-01-01 00:00Z' AND end_at < '9999-01-01 00:00Z') IS NOT FALSE
         AND (start_at < end_at) IS NOT FALSE
         AND (at IS NULL OR num_nonnulls(start_at, end_at) = 0)),
     CONSTRAINT schedules_jitter_check CHECK (
         jitter BETWEEN interval '0' AND interval '24 hours'
-        AND extract(month FROM jitter) = 0),
+        AND extract(year FROM jitter) = 0 AND extract(month FROM jitter) = 0),
     CONSTRAINT schedules_max_runs_check CHECK (max_runs >= 1),
     CONSTRAINT schedules_job_kind_check CHECK (
         char_length(job_kind) BETWEEN 1 AND 127 AND job_kind !~ '[[:cntrl:]]'),
@@ -75,8 +79,11 @@ CREATE TABLE riverbeat.schedules (
     CONSTRAINT schedules_job_priority_check CHECK (job_priority BETWEEN 1 AND 4),
     CONSTRAINT schedules_job_max_attempts_check CHECK (job_max_attempts >= 1),
     CONSTRAINT schedules_job_tags_check CHECK (
-        cardinality(job_tags) = 0 OR array_to_string(job_tags, ',', ',')
-            ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{1,253}[A-Za-z0-9_](,[A-Za-z0-9_][A-Za-z0-9_-]{1,253}[A-Za-z0-9_])*$'),
+        cardinality(job_tags) = 0 OR cardinality(job_tags) <= 50
+        AND array_to_string(job_tags, ',', ',')
+            ~ '^[A-Za-z0-9_][A-Za-z0-9_-]{1,253}[A-Za-z0-9_](,[A-Za-z0-9_][A-Za-z0-9_-]{1,253}[A-Za-z0-9_])*$'
+        -- One tag with a comma in it isn't two tags.
+        AND regexp_count(array_to_string(job_tags, ','), ',') = cardinality(job_tags) - 1),
     CONSTRAINT schedules_misfire_check CHECK (misfire IN ('once', 'all', 'skip')),
     CONSTRAINT schedules_misfire_grace_check CHECK (
         misfire_grace > interval '0' AND misfire_grace <= interval '3650 days'

@@ -53,7 +53,9 @@ BEGIN
             FROM new_rows n JOIN old_rows o ON o.id = n.id
             WHERE n.version <> o.version
         ), held AS (
-            SELECT t.*, c.next_run_at, c.state
+            SELECT t.*, c.next_run_at, c.state,
+                   -- What passed during a pause isn't owed, a single instant too.
+                   (t.toggled AND NOT t.retimed AND t.at <= clock_timestamp()) IS TRUE AS passed
             FROM touched t JOIN riverbeat.cursors c ON c.schedule_id = t.id
             WHERE t.retimed OR t.toggled OR t.repoliced
             ORDER BY t.id
@@ -68,11 +70,9 @@ BEGIN
             ON CONFLICT DO NOTHING
         )
         UPDATE riverbeat.cursors c
-        SET dirty = c.dirty OR h.retimed OR h.repoliced OR NOT h.paused,
+        SET dirty = NOT h.passed AND (c.dirty OR h.retimed OR h.repoliced OR NOT h.paused),
             changed_at = clock_timestamp(),
-            -- What passed during a pause isn't owed, a single instant too.
-            state = CASE WHEN h.toggled AND NOT h.retimed AND h.at <= clock_timestamp()
-                         THEN 'completed' ELSE c.state END,
+            state = CASE WHEN h.passed THEN 'completed' ELSE c.state END,
             next_run_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.next_run_at END,
             fire_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.fire_at END
         FROM held h
@@ -150,6 +150,9 @@ BEGIN
     RETURN NULL;
 END $$;
 -- +goose StatementEnd
+
+-- They write with their owner's rights: nobody else hangs them on another table.
+REVOKE ALL ON FUNCTION riverbeat.set_version(), riverbeat.keep_cursors(), riverbeat.announce() FROM PUBLIC;
 
 CREATE TRIGGER schedules_set_version BEFORE INSERT OR UPDATE ON riverbeat.schedules
     FOR EACH ROW EXECUTE FUNCTION riverbeat.set_version();

@@ -1,0 +1,1165 @@
+package db_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"pgregory.net/rapid"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/db"
+	"github.com/riverbeat/riverbeat/db/dbtest"
+)
+
+// setup is a store on a database of its own.
+func setup(t *testing.T) (*db.Store, *pgxpool.Pool) {
+	t.Helper()
+	pool := dbtest.Pool(t)
+	return db.NewStore(pool), pool
+}
+
+// inTx runs do in a transaction that must succeed.
+func inTx(t testing.TB, store *db.Store, do func(tx *db.Tx) error) {
+	t.Helper()
+	must(t, store.InTx(t.Context(), do))
+}
+
+// id is the n-th of ids that sort as their numbers do.
+func id(n int) (id schedule.ID) {
+	binary.BigEndian.PutUint64(id[8:], uint64(n))
+	return id
+}
+
+// sample is a valid schedule.
+func sample(n int) *schedule.Schedule {
+	s := schedule.New()
+	s.ID, s.Name, s.Spec.Cron, s.Job.Kind = id(n), fmt.Sprintf("schedule %d", n), "0 3 * * *", "report"
+	return &s
+}
+
+// insertSamples writes the schedules 1 to n.
+func insertSamples(t testing.TB, store *db.Store, n int) {
+	t.Helper()
+	inTx(t, store, func(tx *db.Tx) error {
+		for i := range n {
+			if err := tx.InsertSchedule(t.Context(), sample(i+1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func read(t testing.TB, store *db.Store, key db.Key) (status *schedule.Status, err error) {
+	t.Helper()
+	err = store.InTx(t.Context(), func(tx *db.Tx) error {
+		var err error
+		status, err = tx.Schedule(t.Context(), key)
+		return err
+	})
+	return status, err
+}
+
+// sameJSON compares documents by their content.
+var sameJSON = gocmp.Transformer("JSON", func(raw json.RawMessage) (v any) {
+	decoder := json.NewDecoder(strings.NewReader(string(raw)))
+	decoder.UseNumber()
+	if decoder.Decode(&v) != nil {
+		return "unreadable: " + string(raw)
+	}
+	return v
+})
+
+// kept are the fields that the database writes.
+var kept = cmpopts.IgnoreFields(schedule.Schedule{}, "Version", "CreatedAt", "UpdatedAt")
+
+var (
+	instants = rapid.Custom(func(t *rapid.T) time.Time { // what the table accepts, to the microsecond
+		return time.UnixMicro(rapid.Int64Range(0, 253370764799999999).Draw(t, "µs")).UTC()
+	})
+	texts = func(most int) *rapid.Generator[string] { return rapid.StringOfN(letters, 0, most, -1) }
+	names = func(most int) *rapid.Generator[string] { return rapid.StringOfN(letters, 1, most, -1) }
+	spans = func(from, to time.Duration) *rapid.Generator[time.Duration] {
+		return rapid.Custom(func(t *rapid.T) time.Duration {
+			return time.Duration(rapid.Int64Range(from.Microseconds(), to.Microseconds()).Draw(t, "µs")) * time.Microsecond
+		})
+	}
+	letters = rapid.RuneFrom([]rune(`aZ0 "'\{},:%$;-é名😀`), unicode.L, unicode.P, unicode.S)
+)
+
+// definitions draws any definition that is valid, its spec's words aside: to the
+// store they are text.
+func definitions(id schedule.ID) *rapid.Generator[*schedule.Schedule] {
+	return rapid.Custom(func(t *rapid.T) *schedule.Schedule {
+		s := &schedule.Schedule{
+			ID:          id,
+			Namespace:   rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`).Draw(t, "namespace"),
+			Name:        names(120).Draw(t, "name"),
+			Description: texts(200).Draw(t, "description"),
+			Labels:      rapid.MapOfN(names(20), texts(20), 0, 5).Draw(t, "labels"),
+			Spec: schedule.Spec{
+				Timezone: names(64).Draw(t, "timezone"),
+				Jitter:   rapid.OneOf(rapid.Just(time.Duration(0)), spans(0, 24*time.Hour)).Draw(t, "jitter"),
+				MaxRuns:  rapid.Int64Min(0).Draw(t, "max_runs"),
+			},
+			Job: schedule.Job{
+				Kind:        names(127).Draw(t, "kind"),
+				Queue:       rapid.StringMatching(`[a-z0-9]{1,20}(_[a-z0-9]{1,20})?`).Draw(t, "queue"),
+				Priority:    rapid.IntRange(1, 4).Draw(t, "priority"),
+				MaxAttempts: rapid.IntRange(1, 32767).Draw(t, "max_attempts"),
+				Tags:        rapid.SliceOfN(rapid.StringMatching(`[A-Za-z0-9_][A-Za-z0-9_-]{1,20}[A-Za-z0-9_]`), 0, 50).Draw(t, "tags"),
+			},
+			Misfire:           rapid.SampledFrom([]schedule.Misfire{"once", "all", "skip"}).Draw(t, "misfire"),
+			MisfireGrace:      spans(0, 3650*24*time.Hour).Draw(t, "misfire_grace"),
+			MisfireLimit:      rapid.IntRange(1, 10000).Draw(t, "misfire_limit"),
+			Overlap:           rapid.SampledFrom([]schedule.Overlap{"allow", "skip", "queue_one"}).Draw(t, "overlap"),
+			OverlapStaleAfter: spans(0, 3650*24*time.Hour).Draw(t, "overlap_stale_after"),
+			Paused:            rapid.Bool().Draw(t, "paused"),
+			PauseReason:       texts(1000).Draw(t, "pause_reason"),
+		}
+		args, err := json.Marshal(map[string]any{
+			texts(10).Draw(t, "key"): rapid.OneOf(
+				rapid.Just[any](nil), rapid.Bool().AsAny(), rapid.Int64().AsAny(), texts(100).AsAny(),
+				rapid.SliceOfN(rapid.Uint64(), 0, 3).AsAny(), rapid.MapOfN(texts(5), texts(5), 0, 3).AsAny(),
+			).Draw(t, "value"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Job.Args = args
+		switch rapid.IntRange(1, 3).Draw(t, "spec") {
+		case 1:
+			s.Spec.Cron = names(64).Draw(t, "cron")
+		case 2:
+			s.Spec.Every = spans(time.Second, 3650*24*time.Hour).Draw(t, "every")
+		case 3:
+			s.Spec.At = instants.Draw(t, "at")
+			return s
+		}
+		if rapid.Bool().Draw(t, "starts") {
+			s.Spec.StartAt = instants.Draw(t, "start_at")
+		}
+		if rapid.Bool().Draw(t, "ends") {
+			if end := instants.Draw(t, "end_at"); s.Spec.StartAt.Before(end) {
+				s.Spec.EndAt = end
+			}
+		}
+		return s
+	})
+}
+
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		first, second := definitions(id(n)).Draw(rt, "first"), definitions(id(n)).Draw(rt, "second")
+		first.Name = fmt.Sprintf("%.100s %d", first.Name, n) // unique
+		second.Name = fmt.Sprintf("%.100s %d", second.Name, n)
+		var inserted, updated *schedule.Status
+		var all map[schedule.ID]*schedule.Schedule
+		inTx(t, store, func(tx *db.Tx) (err error) {
+			if err = tx.InsertSchedule(t.Context(), first); err != nil {
+				return err
+			}
+			if inserted, err = tx.Schedule(t.Context(), db.Key{ID: first.ID}); err != nil {
+				return err
+			}
+			if err = tx.UpdateSchedule(t.Context(), second); err != nil {
+				return err
+			}
+			if updated, err = tx.Schedule(t.Context(), db.Key{Namespace: second.Namespace, Name: second.Name}); err != nil {
+				return err
+			}
+			all, err = tx.Definitions(t.Context(), []schedule.ID{second.ID})
+			return err
+		})
+		if diff := gocmp.Diff(first, &inserted.Schedule, sameJSON, kept); diff != "" {
+			rt.Fatal("inserted and read back:\n", diff)
+		}
+		if diff := gocmp.Diff(second, &updated.Schedule, sameJSON, kept); diff != "" {
+			rt.Fatal("updated and read back:\n", diff)
+		}
+		if diff := gocmp.Diff(&updated.Schedule, all[second.ID]); diff != "" {
+			rt.Fatal("the definition alone:\n", diff)
+		}
+		for _, s := range []*schedule.Schedule{&inserted.Schedule, &updated.Schedule} {
+			if s.CreatedAt.Location() != time.UTC || s.Spec.At.Location() != time.UTC || s.CreatedAt.IsZero() || s.UpdatedAt.Before(s.CreatedAt) {
+				rt.Fatal("created_at and updated_at: ", s.CreatedAt, s.UpdatedAt)
+			}
+		}
+		want := schedule.Cursor{ScheduleID: second.ID, Dirty: true, ChangedAt: updated.Cursor.ChangedAt, State: schedule.StateActive}
+		if diff := gocmp.Diff(want, updated.Cursor); diff != "" {
+			rt.Fatal("the cursor:\n", diff)
+		}
+	})
+}
+
+func TestSavingTheSameDefinitionIsNoNewVersion(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	s := sample(1)
+	s.Labels, s.Job.Args, s.Job.Tags = map[string]string{"b": "1", "a": "2"}, json.RawMessage(`{"b": 1.0, "a": [1, 2]}`), []string{"abc", "def"}
+	s.MisfireGrace, s.Spec.Jitter, s.Spec.StartAt = 36*time.Hour, time.Minute, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertSchedule(t.Context(), s) })
+	s.Job.Args, s.Spec.StartAt = json.RawMessage(`{"a":[1,2],"b":1}`), s.Spec.StartAt.In(time.FixedZone("", 9*3600))
+	for version, change := range []func(){func() {}, func() {}, func() { s.Description = "new" }} {
+		change()
+		inTx(t, store, func(tx *db.Tx) error { return tx.UpdateSchedule(t.Context(), s) })
+		status, err := read(t, store, db.Key{ID: s.ID})
+		must(t, err)
+		if want := int64(max(1, version)); status.Schedule.Version != want {
+			t.Errorf("version is %d, want %d", status.Schedule.Version, want)
+		}
+	}
+}
+
+func TestWritesSayWhatTheTableRefused(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	insertSamples(t, store, 2)
+	for name, row := range map[string]struct {
+		change func(s *schedule.Schedule)
+		want   error
+	}{
+		"name taken":    {func(s *schedule.Schedule) { s.Name = "schedule 2" }, schedule.ErrNameTaken},
+		"other's name":  {func(s *schedule.Schedule) { s.Name, s.Namespace = "schedule 2", "other" }, nil},
+		"bad queue":     {func(s *schedule.Schedule) { s.Job.Queue = "No" }, schedule.Invalid("job_queue", "is not accepted by the database")},
+		"two specs":     {func(s *schedule.Schedule) { s.Spec.Every = time.Hour }, schedule.Invalid("spec", "is not accepted by the database")},
+		"NUL in args":   {func(s *schedule.Schedule) { s.Job.Args = json.RawMessage(`{"a": "\u0000"}`) }, schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")},
+		"endless digit": {func(s *schedule.Schedule) { s.Job.Args = json.RawMessage(`{"a": 1e999999}`) }, schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n, write := range map[int]func(*db.Tx, context.Context, *schedule.Schedule) error{
+				1: (*db.Tx).UpdateSchedule, 3: (*db.Tx).InsertSchedule,
+			} {
+				s := sample(n)
+				row.change(s)
+				undo := errors.New("undo")
+				err := store.InTx(t.Context(), func(tx *db.Tx) error {
+					if err := write(tx, t.Context(), s); err != nil {
+						return err
+					}
+					return undo
+				})
+				if errors.Is(err, undo) {
+					err = nil
+				}
+				if diff := gocmp.Diff(fmt.Sprint(row.want), fmt.Sprint(err)); diff != "" {
+					t.Errorf("writing schedule %d:\n%s", n, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestASchedulesKeyIsItsIDOrItsName(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 2)
+	for _, row := range []struct {
+		key   db.Key
+		found bool
+	}{
+		{db.Key{ID: id(1)}, true},
+		{db.Key{ID: id(1), Namespace: "default"}, true},
+		{db.Key{ID: id(1), Namespace: "other"}, false},
+		{db.Key{ID: id(1), Namespace: "default", Name: "schedule 2"}, true}, // the id counts
+		{db.Key{Namespace: "default", Name: "schedule 1"}, true},
+		{db.Key{Namespace: "other", Name: "schedule 1"}, false},
+		{db.Key{Name: "schedule 1"}, false}, // names belong to a namespace
+		{db.Key{Namespace: "default", Name: "schedule"}, false},
+		{db.Key{ID: id(3)}, false},
+		{db.Key{}, false},
+	} {
+		for how, do := range map[string]func(*db.Tx, context.Context, db.Key) (*schedule.Status, error){
+			"Schedule": (*db.Tx).Schedule, "LockSchedule": (*db.Tx).LockSchedule, "KeepSchedule": (*db.Tx).KeepSchedule,
+		} {
+			err := store.InTx(t.Context(), func(tx *db.Tx) error {
+				status, err := do(tx, t.Context(), row.key)
+				if err == nil && status.Schedule.ID != id(1) {
+					t.Errorf("%s %+v found %s", how, row.key, status.Schedule.Name)
+				}
+				return err
+			})
+			if row.found && err != nil || !row.found && !errors.Is(err, schedule.ErrNotFound) {
+				t.Errorf("%s %+v: %v", how, row.key, err)
+			}
+		}
+	}
+
+	// A locked definition doesn't keep its cursor from firing; a kept one is shared.
+	plan(t, pool, "schedule 1", -time.Minute)
+	inTx(t, store, func(tx *db.Tx) error {
+		_, err := tx.LockSchedule(t.Context(), db.Key{ID: id(1)})
+		must(t, err)
+		must(t, dispatch(t, pool, 1).Rollback(t.Context()))
+		return nil
+	})
+	inTx(t, store, func(tx *db.Tx) error {
+		_, err := tx.KeepSchedule(t.Context(), db.Key{ID: id(1)})
+		must(t, err)
+		inTx(t, store, func(tx *db.Tx) error {
+			_, err := tx.KeepSchedule(t.Context(), db.Key{ID: id(1)})
+			return err
+		})
+		_, err = pool.Exec(t.Context(), `SELECT FROM riverbeat.schedules WHERE name = 'schedule 1' FOR UPDATE NOWAIT`)
+		if err == nil {
+			t.Error("a schedule that is kept can be edited")
+		}
+		return nil
+	})
+
+	inTx(t, store, func(tx *db.Tx) error { return tx.DeleteSchedule(t.Context(), id(1)) })
+	if _, err := read(t, store, db.Key{ID: id(1)}); !errors.Is(err, schedule.ErrNotFound) {
+		t.Errorf("after its deletion: %v", err)
+	}
+	inTx(t, store, func(tx *db.Tx) error { return tx.DeleteSchedule(t.Context(), id(1)) }) // it is gone: fine
+}
+
+func TestListsArePagedByTheirLastID(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	execSQL(t, pool, `
+		INSERT INTO riverbeat.schedules (namespace, name, cron, job_kind, labels, paused)
+		SELECT CASE WHEN n % 3 = 0 THEN 'other' ELSE 'default' END, format('%s %s', CASE WHEN n % 2 = 0 THEN 'even' ELSE 'odd%' END, n),
+		       '0 3 * * *', 'kind' || n % 5, jsonb_build_object('team', n % 4 || '', 'all', 'yes'), n % 7 = 0
+		FROM generate_series(1, 300) n`)
+	execSQL(t, pool, `
+		UPDATE riverbeat.cursors c SET state = CASE WHEN s.name LIKE '%1' THEN 'completed' ELSE 'invalid' END
+		FROM riverbeat.schedules s WHERE s.id = c.schedule_id AND (s.name LIKE '%1' OR s.name LIKE '%2')`)
+
+	for _, row := range []struct {
+		filter db.ListFilter
+		where  string
+	}{
+		{db.ListFilter{}, `true`},
+		{db.ListFilter{Namespace: "other"}, `namespace = 'other'`},
+		{db.ListFilter{Name: "even 10"}, `name = 'even 10'`},
+		{db.ListFilter{Name: "even"}, `false`},
+		{db.ListFilter{NamePrefix: "even 1"}, `name LIKE 'even 1%'`},
+		{db.ListFilter{NamePrefix: "odd%"}, `name LIKE 'odd%'`},
+		{db.ListFilter{NamePrefix: "%"}, `false`}, // a sign like any other
+		{db.ListFilter{Labels: map[string]string{"team": "2"}}, `labels->>'team' = '2'`},
+		{db.ListFilter{Labels: map[string]string{"team": "2", "all": "yes"}}, `labels->>'team' = '2'`},
+		{db.ListFilter{Labels: map[string]string{"team": "2", "all": "no"}}, `false`},
+		{db.ListFilter{State: schedule.StateActive}, `NOT paused AND state = 'active'`},
+		{db.ListFilter{State: schedule.StatePaused}, `paused AND state = 'active'`},
+		{db.ListFilter{State: schedule.StateCompleted}, `state = 'completed'`},
+		{db.ListFilter{State: schedule.StateInvalid}, `state = 'invalid'`},
+		{db.ListFilter{Kind: "kind3"}, `job_kind = 'kind3'`},
+		{db.ListFilter{Namespace: "default", NamePrefix: "even", Kind: "kind0", State: schedule.StateActive},
+			`namespace = 'default' AND name LIKE 'even%' AND job_kind = 'kind0' AND NOT paused AND state = 'active'`},
+	} {
+		want := one[[]string](t, pool, `SELECT coalesce(array_agg(name ORDER BY id), '{}')
+			FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id WHERE `+row.where)
+		for _, limit := range []int{1, 7, 300, 1000} {
+			if limit == 1 && len(want) > 50 {
+				continue // the same again, slowly
+			}
+			got := []string{}
+			filter := row.filter
+			filter.Limit = limit
+			for {
+				var page []*schedule.Status
+				inTx(t, store, func(tx *db.Tx) (err error) {
+					page, err = tx.Schedules(t.Context(), filter)
+					return err
+				})
+				for _, status := range page {
+					if got, want := status.State(), row.filter.State; want != "" && got != want {
+						t.Errorf("a list of what is %s holds what is %s", want, got)
+					}
+					got = append(got, status.Schedule.Name)
+				}
+				if len(page) < limit {
+					break
+				}
+				filter.After = page[len(page)-1].Schedule.ID
+			}
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Errorf("%+v by %d:\n%s", row.filter, limit, diff)
+			}
+		}
+	}
+}
+
+func ids(cursors []schedule.Cursor) (list []schedule.ID) {
+	for _, c := range cursors {
+		list = append(list, c.ScheduleID)
+	}
+	return list
+}
+
+func wantIDs(t testing.TB, what string, cursors []schedule.Cursor, want ...schedule.ID) {
+	t.Helper()
+	if diff := gocmp.Diff(want, ids(cursors)); diff != "" {
+		t.Errorf("%s:\n%s", what, diff)
+	}
+}
+
+func TestWhatIsDueIsClaimedOnceOldestFirst(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 6)
+	for n, in := range map[int]time.Duration{1: -time.Minute, 2: time.Hour, 3: -time.Hour, 4: -time.Second, 5: -24 * time.Hour} { // 6 isn't planned
+		plan(t, pool, fmt.Sprint("schedule ", n), in)
+	}
+
+	inTx(t, store, func(first *db.Tx) error {
+		before, err := first.Now(t.Context())
+		must(t, err)
+		due, now, err := first.ClaimDue(t.Context(), 2)
+		must(t, err)
+		after, err := first.Now(t.Context())
+		must(t, err)
+		wantIDs(t, "the first claim of two", due, id(5), id(3))
+		if now.Before(before) || now.After(after) || now.Location() != time.UTC {
+			t.Errorf("now is %s, not between %s and %s", now, before, after)
+		}
+		if c := due[0]; !c.FireAt.Equal(c.NextRunAt) || now.Sub(c.FireAt).Round(time.Hour) != 24*time.Hour || c.Dirty {
+			t.Errorf("claimed %+v", c)
+		}
+
+		inTx(t, store, func(second *db.Tx) error {
+			due, _, err := second.ClaimDue(t.Context(), 10)
+			must(t, err)
+			wantIDs(t, "the claim beside it", due, id(1), id(4))
+			inTx(t, store, func(third *db.Tx) error {
+				due, _, err := third.ClaimDue(t.Context(), 10)
+				wantIDs(t, "a third claim", due)
+				return err
+			})
+			return nil
+		})
+		return nil
+	})
+
+	// Nobody moved them on, so they are due again: all that was locked is free.
+	inTx(t, store, func(tx *db.Tx) error {
+		due, _, err := tx.ClaimDue(t.Context(), 10)
+		wantIDs(t, "a later claim", due, id(5), id(3), id(1), id(4))
+		return err
+	})
+}
+
+func TestADueCursorIsClaimedDirtyOrNot(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 1)
+	plan(t, pool, "schedule 1", -time.Minute)
+	execSQL(t, pool, `UPDATE riverbeat.schedules SET misfire = 'skip'`)
+	inTx(t, store, func(tx *db.Tx) error {
+		due, _, err := tx.ClaimDue(t.Context(), 10)
+		if len(due) != 1 || !due[0].Dirty {
+			t.Errorf("claimed %+v", due)
+		}
+		return err
+	})
+}
+
+func TestTheClaimReadsTheIndex(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	execSQL(t, pool, `
+		INSERT INTO riverbeat.cursors (schedule_id, changed_at, dirty, next_run_at, fire_at)
+		SELECT gen_random_uuid(), now(), n % 5000 = 0, now() + n * interval '1 min', now() + n * interval '1 min' FROM generate_series(1, 20000) n`)
+	execSQL(t, pool, `ANALYZE riverbeat.cursors`)
+	for query, index := range map[string]string{
+		`SELECT * FROM riverbeat.cursors c WHERE c.fire_at <= (SELECT clock_timestamp()) ORDER BY c.fire_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_fire_at_idx",
+		`SELECT * FROM riverbeat.cursors c WHERE c.dirty ORDER BY c.changed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`:                              "cursors_dirty_idx",
+		`SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`:                                                                            "cursors_dirty_idx",
+		`SELECT min(fire_at) - clock_timestamp() FROM riverbeat.cursors WHERE fire_at IS NOT NULL`:                                             "cursors_fire_at_idx",
+	} {
+		plan := one[string](t, pool, `EXPLAIN (FORMAT JSON) `+query)
+		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("%s:\n%s", query, plan)
+		}
+	}
+}
+
+func TestWhatIsDirtyIsClaimedOnceOldestChangeFirst(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	for _, n := range []int{3, 1, 4, 2} { // in this order
+		inTx(t, store, func(tx *db.Tx) error { return tx.InsertSchedule(t.Context(), sample(n)) })
+	}
+	plan(t, pool, "schedule 4", time.Hour)
+
+	inTx(t, store, func(first *db.Tx) error {
+		dirty, err := first.ClaimDirty(t.Context(), nil, 2)
+		must(t, err)
+		wantIDs(t, "the first two of all", dirty, id(3), id(1))
+		inTx(t, store, func(second *db.Tx) error {
+			dirty, err := second.ClaimDirty(t.Context(), []schedule.ID{id(1), id(2), id(4), id(9)}, 10)
+			must(t, err)
+			wantIDs(t, "of those named, what is dirty and free", dirty, id(2))
+			return nil
+		})
+		inTx(t, store, func(second *db.Tx) error {
+			dirty, err := second.ClaimDirty(t.Context(), nil, 10)
+			wantIDs(t, "of all, what is free", dirty, id(2))
+			return err
+		})
+		return nil
+	})
+	inTx(t, store, func(tx *db.Tx) error {
+		dirty, err := tx.ClaimDirty(t.Context(), []schedule.ID{id(1), id(2), id(3)}, 2)
+		must(t, err)
+		wantIDs(t, "two of those named", dirty, id(3), id(1))
+		dirty, err = tx.ClaimDirty(t.Context(), []schedule.ID{}, 10)
+		wantIDs(t, "of no names", dirty)
+		return err
+	})
+
+	for _, row := range []struct {
+		ids  []schedule.ID
+		want bool
+	}{
+		{nil, true}, {[]schedule.ID{}, false}, {[]schedule.ID{id(4)}, false}, {[]schedule.ID{id(9)}, false},
+		{[]schedule.ID{id(2)}, true}, {[]schedule.ID{id(9), id(4), id(3)}, true},
+	} {
+		if dirty, err := store.AnyDirty(t.Context(), row.ids); err != nil || dirty != row.want {
+			t.Errorf("AnyDirty(%v) is %t, %v", row.ids, dirty, err)
+		}
+	}
+	execSQL(t, pool, `UPDATE riverbeat.cursors SET dirty = false`)
+	if dirty, err := store.AnyDirty(t.Context(), nil); err != nil || dirty {
+		t.Errorf("AnyDirty of none is %t, %v", dirty, err)
+	}
+}
+
+func TestCursorsAreSavedTogether(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	insertSamples(t, store, 4)
+	at := time.Date(2026, 11, 24, 3, 0, 0, 123456000, time.UTC)
+	cursors := []schedule.Cursor{
+		{ScheduleID: id(1), NextRunAt: at, FireAt: at.Add(time.Second), PlannedVersion: 7, LastRunAt: at.Add(-time.Hour), LastJobID: 1 << 40,
+			RunCount: 1 << 50, State: schedule.StateActive},
+		{ScheduleID: id(2), State: schedule.StateCompleted},
+		{ScheduleID: id(3), Dirty: true, State: schedule.StateInvalid, StateReason: `cron "x" can't be read; '名'`},
+		{ScheduleID: id(9), State: schedule.StateActive}, // gone meanwhile
+	}
+	inTx(t, store, func(tx *db.Tx) error { return tx.SaveCursors(t.Context(), cursors) })
+	inTx(t, store, func(tx *db.Tx) error { return tx.SaveCursors(t.Context(), nil) })
+
+	inTx(t, store, func(tx *db.Tx) error {
+		for _, want := range cursors[:3] {
+			got, err := tx.LockCursor(t.Context(), want.ScheduleID)
+			must(t, err)
+			if got.ChangedAt.IsZero() {
+				t.Error("changed_at is lost")
+			}
+			want.ChangedAt = got.ChangedAt // the triggers' alone
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		}
+		untouched, err := tx.LockCursor(t.Context(), id(4))
+		if !untouched.Dirty {
+			t.Error("a cursor that wasn't saved changed")
+		}
+		return err
+	})
+	err := store.InTx(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.LockCursor(t.Context(), id(9))
+		return err
+	})
+	if !errors.Is(err, pgx.ErrNoRows) {
+		t.Errorf("LockCursor of none: %v", err)
+	}
+
+	inTx(t, store, func(tx *db.Tx) error { return tx.DropCursors(t.Context(), []schedule.ID{id(1), id(9)}) })
+	inTx(t, store, func(tx *db.Tx) error {
+		_, err := tx.LockCursor(t.Context(), id(2))
+		return err
+	})
+	if _, err := read(t, store, db.Key{ID: id(1)}); !errors.Is(err, schedule.ErrNotFound) {
+		t.Errorf("a schedule whose cursor was dropped: %v", err)
+	}
+}
+
+func TestNextFireIsTheTimeToTheEarliest(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 3)
+	want := func(want time.Duration) {
+		t.Helper()
+		in, planned, err := store.NextFire(t.Context())
+		if err != nil || !planned || (in-want).Abs() > time.Minute {
+			t.Errorf("NextFire is %s, %t, %v; want about %s", in, planned, err, want)
+		}
+	}
+	if in, planned, err := store.NextFire(t.Context()); err != nil || planned || in != 0 {
+		t.Errorf("NextFire of none is %s, %t, %v", in, planned, err)
+	}
+	execSQL(t, pool, `UPDATE riverbeat.cursors SET next_run_at = '9998-12-31', fire_at = '9998-12-31' WHERE schedule_id = $1`, [16]byte(id(3)))
+	in, planned, err := store.NextFire(t.Context())
+	if err != nil || !planned || in < 30*365*24*time.Hour {
+		t.Errorf("NextFire in millennia is %s, %t, %v", in, planned, err)
+	}
+	plan(t, pool, "schedule 1", 2*time.Hour)
+	want(2 * time.Hour)
+	plan(t, pool, "schedule 2", time.Hour)
+	want(time.Hour)
+	plan(t, pool, "schedule 2", -10*time.Minute)
+	want(-10 * time.Minute)
+	execSQL(t, pool, `UPDATE riverbeat.cursors SET fire_at = '1970-01-01', next_run_at = '1970-01-01'`)
+	if in, _, err := store.NextFire(t.Context()); err != nil || in > -50*365*24*time.Hour {
+		t.Errorf("NextFire of 1970 is %s, %v", in, err)
+	}
+}
+
+var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+// enqueued is a line of the ledger.
+func enqueued(n int, at time.Time, job int64) schedule.Run {
+	return schedule.Run{
+		ScheduleID: id(n), Namespace: "default", ScheduleName: fmt.Sprint("schedule ", n), ScheduledFor: at,
+		Reason: schedule.ReasonSchedule, Outcome: schedule.OutcomeEnqueued, JobID: job, Count: 1, CreatedAt: at.Add(time.Second),
+	}
+}
+
+func TestTheLedgerHoldsEachOccurrenceOnce(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	missed := schedule.Run{
+		ScheduleID: id(1), Namespace: "default", ScheduleName: "schedule 1", ScheduledFor: midnight.Add(-48 * time.Hour),
+		Reason: schedule.ReasonCatchUp, Outcome: schedule.OutcomeMissed, Why: schedule.WhyLimit, Until: midnight.Add(-24 * time.Hour), Count: 1000, CreatedAt: midnight,
+	}
+	uncounted := missed
+	uncounted.ScheduledFor, uncounted.Count = midnight.Add(-72*time.Hour), 0
+	runs := []schedule.Run{enqueued(1, midnight, 5), missed, uncounted}
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), runs) })
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), nil) })
+
+	inTx(t, store, func(tx *db.Tx) error {
+		got, err := tx.Runs(t.Context(), id(1), time.Time{}, 10)
+		if diff := gocmp.Diff(runs, got); diff != "" {
+			t.Error("read back:\n", diff)
+		}
+		return err
+	})
+
+	// One that is there already, among others, takes all of them back.
+	err := store.InTx(t.Context(), func(tx *db.Tx) error {
+		return tx.InsertRuns(t.Context(), []schedule.Run{enqueued(1, midnight.Add(time.Hour), 6), enqueued(1, midnight, 7), enqueued(2, midnight, 8)})
+	})
+	if db.UniqueViolation(err) != "runs_pkey" || !db.IsDataError(err) || db.IsUnavailable(err) {
+		t.Errorf("a line that is there already: %v", err)
+	}
+	if n := one[int](t, pool, `SELECT count(*) FROM riverbeat.runs`); n != 3 {
+		t.Errorf("%d lines are there, want 3", n)
+	}
+
+	inTx(t, store, func(tx *db.Tx) error {
+		there := db.Occurrence{ScheduleID: id(1), ScheduledFor: midnight}
+		stretch := db.Occurrence{ScheduleID: id(1), ScheduledFor: missed.ScheduledFor}
+		got, err := tx.Recorded(t.Context(), []db.Occurrence{
+			there, stretch, {ScheduleID: id(1), ScheduledFor: midnight.Add(time.Microsecond)}, {ScheduleID: id(2), ScheduledFor: midnight},
+		})
+		must(t, err)
+		if diff := gocmp.Diff(map[db.Occurrence]bool{there: true, stretch: true}, got); diff != "" {
+			t.Error("recorded:\n", diff)
+		}
+		got, err = tx.Recorded(t.Context(), nil)
+		if len(got) != 0 {
+			t.Errorf("of none %v are recorded", got)
+		}
+		return err
+	})
+
+	for constraint, change := range map[string]func(r *schedule.Run){
+		"runs_reason_check":  func(r *schedule.Run) { r.Reason = "whim" },
+		"runs_outcome_check": func(r *schedule.Run) { r.Outcome, r.JobID, r.Why = "lost", 0, "whim" },
+		"runs_job_check":     func(r *schedule.Run) { r.JobID = 0 },
+		"runs_why_check":     func(r *schedule.Run) { r.Why = "whim" },
+	} {
+		err := store.InTx(t.Context(), func(tx *db.Tx) error {
+			r := enqueued(3, midnight, 9)
+			change(&r)
+			return tx.InsertRuns(t.Context(), []schedule.Run{r})
+		})
+		if db.CheckViolation(err) != constraint {
+			t.Errorf("%v, want a violation of %s", err, constraint)
+		}
+	}
+}
+
+func TestLastForIsTheSpecsLastInstant(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	line := func(n int, hours int, reason schedule.Reason, until time.Duration) schedule.Run {
+		r := enqueued(n, midnight.Add(time.Duration(hours)*time.Hour), int64(n))
+		r.Reason = reason
+		if until > 0 {
+			r.Outcome, r.Why, r.JobID, r.Until = schedule.OutcomeMissed, schedule.WhyMisfire, 0, r.ScheduledFor.Add(until)
+		}
+		return r
+	}
+	inTx(t, store, func(tx *db.Tx) error {
+		return tx.InsertRuns(t.Context(), []schedule.Run{
+			line(1, 1, schedule.ReasonSchedule, 0), line(1, 3, schedule.ReasonSchedule, 0), line(1, 2, schedule.ReasonSchedule, 0),
+			line(1, 9, schedule.ReasonManual, 0), line(1, 8, schedule.ReasonBackfill, 0),
+			line(2, 1, schedule.ReasonCatchUp, 0),
+			line(3, 1, schedule.ReasonSchedule, 0), line(3, 2, schedule.ReasonSchedule, 5*time.Hour),
+			line(4, 1, schedule.ReasonManual, 0),
+		})
+	})
+	inTx(t, store, func(tx *db.Tx) error {
+		got, err := tx.LastFor(t.Context(), []schedule.ID{id(1), id(2), id(3), id(4), id(5)})
+		must(t, err)
+		want := map[schedule.ID]time.Time{
+			id(1): midnight.Add(3 * time.Hour), id(2): midnight.Add(time.Hour), id(3): midnight.Add(7 * time.Hour),
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		got, err = tx.LastFor(t.Context(), nil)
+		if len(got) != 0 {
+			t.Errorf("of none: %v", got)
+		}
+		return err
+	})
+}
+
+func TestRunsArePagedNewestFirst(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	var all []schedule.Run
+	for n := range 25 {
+		all = append(all, enqueued(1, midnight.Add(time.Duration(n)*time.Microsecond), int64(n+1)))
+	}
+	inTx(t, store, func(tx *db.Tx) error {
+		return tx.InsertRuns(t.Context(), append([]schedule.Run{enqueued(2, midnight, 99)}, all...))
+	})
+	slices.SortFunc(all, func(a, b schedule.Run) int { return cmp.Compare(b.JobID, a.JobID) })
+	inTx(t, store, func(tx *db.Tx) error {
+		var got []schedule.Run
+		var before time.Time
+		for _, want := range []int{10, 10, 5, 0} {
+			page, err := tx.Runs(t.Context(), id(1), before, 10)
+			must(t, err)
+			if len(page) != want {
+				t.Errorf("a page of %d, want %d", len(page), want)
+			}
+			if got = append(got, page...); len(page) > 0 {
+				before = page[len(page)-1].ScheduledFor
+			}
+		}
+		if diff := gocmp.Diff(all, got); diff != "" {
+			t.Error(diff)
+		}
+		return nil
+	})
+}
+
+func TestUnfinishedJobsAreThoseRiverHasNotFinalized(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	var want []int64
+	runs := []schedule.Run{enqueued(1, midnight.Add(-time.Hour), 999999)} // River has deleted its job
+	for n, state := range []string{"available", "pending", "running", "retryable", "scheduled", "cancelled", "completed", "discarded"} {
+		job := one[int64](t, pool, `
+			INSERT INTO river_job (kind, args, max_attempts, state, finalized_at)
+			VALUES ('k', '{}', 25, $1::river_job_state, CASE WHEN $1 IN ('cancelled', 'completed', 'discarded') THEN now() END) RETURNING id`, state)
+		runs = append(runs, enqueued(1, midnight.Add(time.Duration(n)*time.Hour), job))
+		if n < 5 {
+			want = append(want, job)
+		}
+	}
+	other := one[int64](t, pool, `INSERT INTO river_job (kind, args, max_attempts) VALUES ('k', '{}', 25) RETURNING id`)
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), append(runs, enqueued(2, midnight, other))) })
+	inTx(t, store, func(tx *db.Tx) error {
+		got, err := tx.UnfinishedJobs(t.Context(), id(1))
+		slices.Sort(got)
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		none, err2 := tx.UnfinishedJobs(t.Context(), id(3))
+		if len(none) != 0 {
+			t.Errorf("a schedule without runs has the jobs %v", none)
+		}
+		return errors.Join(err, err2)
+	})
+}
+
+func TestATransactionIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	mine := errors.New("mine")
+	calls := 0
+	err := store.InTx(t.Context(), func(tx *db.Tx) error {
+		calls++
+		must(t, tx.InsertSchedule(t.Context(), sample(1)))
+		return mine
+	})
+	if !errors.Is(err, mine) || calls != 1 {
+		t.Errorf("%d calls: %v", calls, err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_ = store.InTx(t.Context(), func(tx *db.Tx) error {
+			must(t, tx.InsertSchedule(t.Context(), sample(1)))
+			panic("mine")
+		})
+	}()
+	if n := one[int](t, pool, `SELECT count(*) FROM riverbeat.schedules`); n != 0 {
+		t.Errorf("%d schedules are left of transactions that failed", n)
+	}
+	if n := pool.Stat().AcquiredConns(); n != 0 {
+		t.Errorf("%d connections were not given back", n)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	err = store.InTx(ctx, func(tx *db.Tx) error {
+		must(t, tx.InsertSchedule(ctx, sample(1)))
+		cancel()
+		_, err := tx.Now(ctx)
+		return err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled transaction: %v", err)
+	}
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertSchedule(t.Context(), sample(1)) })
+}
+
+func TestATransactionHasItsLimits(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	inTx(t, store, func(tx *db.Tx) error {
+		for setting, want := range map[string]string{
+			"statement_timeout": "5s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "5s", "tcp_user_timeout": "5000",
+		} {
+			if setting == "tcp_user_timeout" && strings.HasPrefix(pool.Config().ConnConfig.Host, "/") {
+				want = "0" // a Unix socket has none, and needs none
+			}
+			if got := one[string](t, tx, `SHOW `+setting); got != want {
+				t.Errorf("%s is %s, want %s", setting, got, want)
+			}
+		}
+		return nil
+	})
+	// The session that a pooler hands to the next client is as it was.
+	for _, setting := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		if got := one[string](t, pool, `SHOW `+setting); got != "0" {
+			t.Errorf("afterwards %s is still %s", setting, got)
+		}
+	}
+}
+
+func TestADeadlockIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	insertSamples(t, store, 2)
+	met := make(chan struct{})
+	results := make(chan error, 2)
+	attempts := make(chan int, 10)
+	for _, order := range [][2]int{{1, 2}, {2, 1}} {
+		go func() {
+			attempt := 0
+			results <- store.InTx(t.Context(), func(tx *db.Tx) error {
+				attempt++
+				attempts <- attempt
+				if _, err := tx.LockCursor(t.Context(), id(order[0])); err != nil {
+					return err
+				}
+				if attempt == 1 { // each waits until both hold their first
+					select {
+					case met <- struct{}{}:
+					case <-met:
+					}
+				}
+				_, err := tx.LockCursor(t.Context(), id(order[1]))
+				return err
+			})
+		}()
+	}
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(attempts); n != 3 {
+		t.Errorf("%d attempts, want 3: the victim's second", n)
+	}
+}
+
+func TestASerializationFailureIsTriedTwiceMore(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 1)
+	for failures, want := range []int{1, 2, 3, 3} { // attempts
+		attempts := 0
+		err := store.InTx(t.Context(), func(tx *db.Tx) error {
+			attempts++
+			execSQL(t, tx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
+			_, err := tx.Schedule(t.Context(), db.Key{ID: id(1)})
+			must(t, err)
+			if attempts <= failures {
+				execSQL(t, pool, `UPDATE riverbeat.schedules SET description = description || '.'`)
+			}
+			s := sample(1)
+			s.Description = fmt.Sprint("written after ", failures)
+			return tx.UpdateSchedule(t.Context(), s)
+		})
+		if attempts != want {
+			t.Errorf("%d failures: %d attempts, want %d", failures, attempts, want)
+		}
+		if (err != nil) != (failures > 2) || err != nil && !db.IsUnavailable(err) {
+			t.Errorf("%d failures: %v", failures, err)
+		}
+	}
+}
+
+func TestAFrozenTransactionsLocksAreFreeAfterSeconds(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 1)
+	held, freed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(freed)
+		<-held
+		start := time.Now()
+		_, err := pool.Exec(t.Context(), `SELECT FROM riverbeat.cursors FOR UPDATE`) // waits as long as it takes
+		if err != nil {
+			t.Error(err)
+		}
+		// Not that it is exact: from this side InTx itself gives up after 15 s.
+		if waited := time.Since(start); waited > 9*time.Second {
+			t.Errorf("the locks were held for %s", waited)
+		}
+	}()
+	err := store.InTx(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.LockCursor(t.Context(), id(1))
+		must(t, err)
+		close(held)
+		<-freed // frozen
+		_, err = tx.Now(t.Context())
+		return err
+	})
+	if err == nil || !db.IsUnavailable(err) {
+		t.Errorf("a transaction that thaws: %v, want what a later try may cure", err)
+	}
+	inTx(t, store, func(tx *db.Tx) error {
+		_, err := tx.LockCursor(t.Context(), id(1))
+		return err
+	})
+}
+
+// server is something that listens where a database should, and does this with
+// whoever connects.
+func server(t *testing.T, do func(net.Conn)) (address string) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go do(conn)
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestErrorsAreToldApart(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	insertSamples(t, store, 1)
+	config := pool.Config().ConnConfig
+	at := func(t *testing.T, address, user, password, database string) error {
+		host, port, err := net.SplitHostPort(address)
+		must(t, err)
+		p, err := db.OpenPool(t.Context(), fmt.Sprintf("host=%s port=%s user=%s password=%s dbname=%s sslmode=disable", host, port, user, password, database), "test", 1)
+		must(t, err)
+		defer p.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		return db.NewStore(p).InTx(ctx, func(*db.Tx) error { return nil })
+	}
+	here := net.JoinHostPort(config.Host, fmt.Sprint(config.Port))
+	statement := func(sql string) func(t *testing.T) error {
+		return func(t *testing.T) error {
+			return store.InTx(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.Exec(t.Context(), sql)
+				return err
+			})
+		}
+	}
+	const unavailable, data, neither = "unavailable", "data", "neither"
+
+	for name, row := range map[string]struct {
+		do   func(t *testing.T) error
+		want string
+	}{
+		"connection refused": {func(t *testing.T) error {
+			listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			must(t, err)
+			must(t, listener.Close())
+			return at(t, listener.Addr().String(), "u", "p", "d")
+		}, unavailable},
+		"a silent server":        {func(t *testing.T) error { return at(t, server(t, func(net.Conn) {}), "u", "p", "d") }, unavailable},
+		"a server that hangs up": {func(t *testing.T) error { return at(t, server(t, func(c net.Conn) { c.Close() }), "u", "p", "d") }, unavailable},
+		"a server that dies in the middle": {func(t *testing.T) error {
+			through := server(t, func(client net.Conn) {
+				behind, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", here)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer client.Close()
+				defer behind.Close()
+				go io.Copy(behind, client)
+				// The greeting is longer than this, and what BEGIN answers is not read to its end.
+				io.CopyN(client, behind, 1<<12)
+			})
+			host, port, err := net.SplitHostPort(through)
+			must(t, err)
+			p, err := db.OpenPool(t.Context(), fmt.Sprintf("host=%s port=%s user=%s password=%s dbname=%s sslmode=disable", host, port, config.User, config.Password, config.Database), "test", 1)
+			must(t, err)
+			defer p.Close()
+			return db.NewStore(p).InTx(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.Exec(t.Context(), `SELECT repeat('x', 100000)`)
+				return err
+			})
+		}, unavailable},
+		"wrong password":   {func(t *testing.T) error { return at(t, here, config.User, "wrong", config.Database) }, neither},
+		"no such database": {func(t *testing.T) error { return at(t, here, config.User, config.Password, "nowhere") }, neither},
+		"no connection left": {func(t *testing.T) error {
+			user := as(t, pool, "riverbeat_reader").Config().User
+			execSQL(t, pool, `ALTER ROLE `+user+` CONNECTION LIMIT 0`)
+			return at(t, here, user, "test", config.Database)
+		}, unavailable},
+		"ended by the administrator": {statement(`SELECT pg_terminate_backend(pg_backend_pid())`), unavailable},
+		"ended while idle": {func(t *testing.T) error {
+			return store.InTx(t.Context(), func(tx *db.Tx) error {
+				execSQL(t, pool, `SELECT pg_terminate_backend($1, 10000)`, int32(tx.Conn().PgConn().PID()))
+				_, err := tx.Now(t.Context())
+				return err
+			})
+		}, unavailable},
+		"statement timeout": {statement(`SET LOCAL statement_timeout = 1; SELECT pg_sleep(5)`), unavailable},
+		"lock timeout": {func(t *testing.T) error {
+			return store.InTx(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.LockCursor(t.Context(), id(1))
+				must(t, err)
+				return statement(`SET LOCAL lock_timeout = 1; UPDATE riverbeat.cursors SET dirty = true`)(t)
+			})
+		}, unavailable},
+		"deadline": {func(t *testing.T) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			return store.InTx(ctx, func(tx *db.Tx) error {
+				_, err := tx.Exec(ctx, `SELECT pg_sleep(5)`)
+				return err
+			})
+		}, unavailable},
+		"no connection free": {func(t *testing.T) error {
+			p, err := db.OpenPool(t.Context(), config.ConnString(), "test", 1)
+			must(t, err)
+			defer p.Close()
+			s := db.NewStore(p)
+			return s.InTx(t.Context(), func(*db.Tx) error {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				_, err := s.AnyDirty(ctx, nil)
+				return err
+			})
+		}, unavailable},
+		"cancelled": {func(t *testing.T) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, _, err := store.NextFire(ctx)
+			return err
+		}, neither},
+		"a standby":           {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},
+		"NUL in jsonb":        {statement(`SELECT '{"a": "\u0000"}'::jsonb`), data},
+		"not JSON":            {statement(`SELECT '{'::jsonb`), data},
+		"out of range":        {statement(`SELECT 99999::smallint`), data},
+		"a CHECK":             {statement(`UPDATE riverbeat.schedules SET job_priority = 9`), data},
+		"a name taken":        {statement(`INSERT INTO riverbeat.schedules (name, cron, job_kind) VALUES ('schedule 1', '* * * * *', 'k')`), data},
+		"a syntax error":      {statement(`SELEKT`), neither},
+		"no such table":       {statement(`SELECT * FROM riverbeat.nothing`), neither},
+		"nothing":             {statement(`SELECT 1`), neither},
+		"an error of our own": {func(*testing.T) error { return schedule.ErrNotFound }, neither},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := row.do(t)
+			if (err == nil) != (name == "nothing") {
+				t.Fatalf("the error is %v", err)
+			}
+			for _, err := range []error{err, fmt.Errorf("do it: %w", err)} {
+				if got := db.IsUnavailable(err); got != (row.want == unavailable) {
+					t.Errorf("IsUnavailable(%v) is %t", err, got)
+				}
+				if got := db.IsDataError(err); got != (row.want == data) {
+					t.Errorf("IsDataError(%v) is %t", err, got)
+				}
+			}
+		})
+	}
+	t.Run("by name", func(t *testing.T) {
+		taken := statement(`INSERT INTO riverbeat.schedules (name, cron, job_kind) VALUES ('schedule 1', '* * * * *', 'k')`)(t)
+		check := statement(`UPDATE riverbeat.schedules SET job_priority = 9`)(t)
+		if got := db.UniqueViolation(taken); got != "schedules_name_key" {
+			t.Errorf("UniqueViolation is %q", got)
+		}
+		if got := db.CheckViolation(check); got != "schedules_job_priority_check" {
+			t.Errorf("CheckViolation is %q", got)
+		}
+		if db.UniqueViolation(check) != "" || db.CheckViolation(taken) != "" || db.UniqueViolation(nil) != "" || db.CheckViolation(nil) != "" {
+			t.Error("a violation that there isn't has a name")
+		}
+	})
+}
+
+func TestAPoolNeverShowsItsPassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://u:s3cret@127.0.0.1:port/d", "postgres://u:s3cret@127.0.0.1:5432/d?sslmode=nonsense", "host=h password=s3cret port=x",
+	} {
+		_, err := db.OpenPool(t.Context(), url, "test", 1)
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestAStoreAnswersWhenItsDatabaseDoes(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	must(t, store.Ping(t.Context()))
+	if name := one[string](t, pool, `SELECT current_setting('application_name')`); name != "riverbeat-test" {
+		t.Errorf("application_name is %q", name)
+	}
+	pool.Close()
+	if err := store.Ping(t.Context()); err == nil {
+		t.Error("a closed pool answers")
+	}
+}
