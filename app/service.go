@@ -281,12 +281,6 @@ func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int
 // check is everything that can be known before the transaction.
 func (s *Service) check(definition *schedule.Schedule) error {
 	wrong := s.jobs.CheckArgs(definition.Job.Kind, definition.Job.Args)
-	// The scheduler doesn't carry out the other policies yet. Taking them would
-	// promise what isn't kept.
-	switch definition.Overlap {
-	case schedule.OverlapSkip, schedule.OverlapQueueOne:
-		wrong = append(wrong, schedule.FieldError{Field: "overlap", Reason: `must be "allow": only "allow" is supported so far`})
-	}
 	return schedule.AddFields(definition.Validate(), wrong)
 }
 

@@ -113,13 +113,28 @@ func scheduleError(err error, doing string) error {
 	}
 	// The API checks first; this is for what only the table knows.
 	if name := CheckViolation(err); name != "" {
-		field := strings.TrimSuffix(strings.TrimPrefix(name, "schedules_"), "_check")
-		return schedule.Invalid(field, "is not accepted by the database")
+		return schedule.Invalid(fieldOf(name), "is not accepted by the database")
 	}
 	if isClass(err, "22") {
 		return schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")
 	}
 	return wrap(err, doing)
+}
+
+// fieldOf is the field that a CHECK constraint is about, by its path in a
+// schedule's JSON.
+func fieldOf(constraint string) string {
+	column := strings.TrimSuffix(strings.TrimPrefix(constraint, "schedules_"), "_check")
+	if field, ok := strings.CutPrefix(column, "job_"); ok {
+		return "job." + field
+	}
+	switch column {
+	case "cron", "every", "at", "timezone", "jitter", "max_runs":
+		return "spec." + column
+	case "window":
+		return "spec.end_at"
+	}
+	return column
 }
 
 // Key names one schedule of a namespace, by its id or, when that is zero, by its

@@ -68,8 +68,8 @@ func plan(t testing.TB, q querier, name string, in time.Duration) {
 	t.Helper()
 	execSQL(t, q, `
 		UPDATE riverbeat.cursors c
-		SET dirty = false, next_run_at = clock_timestamp() + $2::interval, fire_at = clock_timestamp() + $2::interval
-		FROM riverbeat.schedules s WHERE s.id = c.schedule_id AND s.name = $1`, name, in)
+		SET dirty = false, next_run_at = n.at, fire_at = n.at
+		FROM riverbeat.schedules s, (SELECT clock_timestamp() + $2::interval) AS n (at) WHERE s.id = c.schedule_id AND s.name = $1`, name, in)
 }
 
 // cursorRow is a cursor as it stands, with the row version that shows a write.

@@ -221,7 +221,7 @@ func refusals() []refusal {
 		{"args with 1e-999999", job(`"kind": "report", "args": {"a": [-1E-999999]}`), 422, []string{"job.args"}, ""},
 		{"args with a long number", job(`"kind": "report", "args": {"a": 1` + times(2000, "0") + `}`), 422, []string{"job.args"}, ""},
 		// The table counts its own bytes and names its own column.
-		{"args that grow in the database", job(`"kind": "report", "args": {"a": [` + times(9000, "1e999,") + `1]}`), 422, []string{"job_args"}, ""},
+		{"args that grow in the database", job(`"kind": "report", "args": {"a": [` + times(9000, "1e999,") + `1]}`), 422, []string{"job.args"}, ""},
 
 		{"webhook without a url", webhook(`{}`), 422, []string{"job.args.url"}, ""},
 		{"webhook null url", webhook(`{"url": null}`), 422, []string{"job.args.url"}, "must be a string"},

@@ -80,6 +80,9 @@ func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 	c.Dirty, c.PlannedVersion = false, s.Version
 	timing, err := s.Spec.Timing(s.CreatedAt)
+	if err == nil {
+		err = s.Overlap.Supported()
+	}
 	if err != nil {
 		return SetAside(c, err.Error())
 	}

@@ -65,6 +65,7 @@ func TestPlan(t *testing.T) {
 		{claim: "an edit of the policy keeps the next run", cursor: Cursor{NextRunAt: clock(t, "09:00:00")}, changedAt: "09:15:00", next: "09:00:00"},
 		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
+		{claim: "an overlap policy that nobody carries out yet is set aside", change: func(s *Schedule) { s.Overlap = OverlapSkip }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "an edit mends what was set aside", cursor: Cursor{State: StateInvalid, StateReason: "broken"}, changedAt: "09:15:00", next: "10:00:00"},
 	} {
 		t.Run(row.claim, func(t *testing.T) {

@@ -74,6 +74,15 @@ const (
 	OverlapQueueOne Overlap = "queue_one"
 )
 
+// Supported refuses the policies that no scheduler carries out yet: to run in
+// spite of them would be worse than to say so. The error is an *InvalidError.
+func (o Overlap) Supported() error {
+	if o != OverlapAllow {
+		return Invalid("overlap", `must be "allow": only "allow" is supported so far`)
+	}
+	return nil
+}
+
 // State is how a schedule stands. A schedule that is several of these at once
 // shows the first of invalid, completed, paused, active.
 type State string
