@@ -240,7 +240,7 @@ func TestWritesSayWhatTheTableRefused(t *testing.T) {
 	}{
 		"name taken":    {func(s *schedule.Schedule) { s.Name = "schedule 2" }, schedule.ErrNameTaken},
 		"other's name":  {func(s *schedule.Schedule) { s.Name, s.Namespace = "schedule 2", "other" }, nil},
-		"bad queue":     {func(s *schedule.Schedule) { s.Job.Queue = "No" }, schedule.Invalid("job_queue", "is not accepted by the database")},
+		"bad queue":     {func(s *schedule.Schedule) { s.Job.Queue = "No" }, schedule.Invalid("job.queue", "is not accepted by the database")},
 		"two specs":     {func(s *schedule.Schedule) { s.Spec.Every = time.Hour }, schedule.Invalid("spec", "is not accepted by the database")},
 		"NUL in args":   {func(s *schedule.Schedule) { s.Job.Args = json.RawMessage(`{"a": "\u0000"}`) }, schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")},
 		"endless digit": {func(s *schedule.Schedule) { s.Job.Args = json.RawMessage(`{"a": 1e999999}`) }, schedule.Invalid("job.args", "holds a value that PostgreSQL can't store")},
@@ -1031,9 +1031,9 @@ func TestErrorsAreToldApart(t *testing.T) {
 				}
 				defer client.Close()
 				defer behind.Close()
-				go io.Copy(behind, client)
+				go func() { _, _ = io.Copy(behind, client) }() // until either side goes
 				// The greeting is longer than this, and what BEGIN answers is not read to its end.
-				io.CopyN(client, behind, 1<<12)
+				_, _ = io.CopyN(client, behind, 1<<12)
 			})
 			host, port, err := net.SplitHostPort(through)
 			must(t, err)
