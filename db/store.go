@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -37,6 +38,10 @@ SET LOCAL tcp_user_timeout = '5s'`
 // txDeadline bounds a transaction from this side, should the server be silent.
 const txDeadline = 15 * time.Second
 
+// retryAfter is the least rest before a transaction is tried again, and half of
+// the most.
+const retryAfter = 10 * time.Millisecond
+
 // queryDeadline bounds a single short query.
 const queryDeadline = 5 * time.Second
 
@@ -46,10 +51,16 @@ const queryDeadline = 5 * time.Second
 func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		err := s.inTx(ctx, do)
-		if attempt < 3 && isAnyCode(err, "40001", "40P01") {
-			continue
+		if attempt == 3 || !isAnyCode(err, "40001", "40P01") {
+			return err
 		}
-		return err
+		// A moment's rest: whoever tries again at once takes the lock before the one
+		// that it was freed for, and they meet again.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryAfter + rand.N(retryAfter)):
+		}
 	}
 }
 
