@@ -197,7 +197,7 @@ func (c cronWords) spans() (spans []span, step int) {
 // clockTime writes 09:00, or 09:00:30 where seconds have a say.
 func (c cronWords) clockTime(secondOfDay int) string {
 	layout := time.TimeOnly
-	if c.second.is(0) {
+	if c.second.zero() {
 		layout = "15:04"
 	}
 	return time.Unix(int64(secondOfDay), 0).UTC().Format(layout)
@@ -318,7 +318,8 @@ func (s series) size() int { return s.field.max - s.field.min + 1 }
 
 func (s series) all() bool { return s.count == s.size() }
 
-func (s series) is(value int) bool { return s.set == 1<<value }
+// zero: 0 is its only value.
+func (s series) zero() bool { return s.set == 1 }
 
 // cycle: the spacing goes on from the last value to the first of the next round.
 func (s series) cycle() bool { return s.step > 0 && s.step*s.count == s.size() }

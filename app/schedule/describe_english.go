@@ -47,7 +47,7 @@ var english = phrases{
 func englishCron(c cronWords) string {
 	words := c.clockWords()
 	const ofMonth = "of the month"
-	of, in, tail := ofMonth, "", "" // of January, in January; what of leaves unsaid
+	of, in, tail := ofMonth, "", "" // "of January"; " in January"; the latter where of doesn't say it
 	if first, last, ok := c.month.around(3); ok {
 		in = fmt.Sprintf(" from %s through %s", time.Month(first), time.Month(last))
 		tail = in
@@ -97,9 +97,9 @@ func englishIf(c cronWords) string {
 
 func englishFields(c cronWords) string {
 	switch {
-	case c.second.is(0) && c.minute.is(0) && c.hour.all():
+	case c.second.zero() && c.minute.zero() && c.hour.all():
 		return "Every hour"
-	case c.second.is(0):
+	case c.second.zero():
 		return englishField("minute", c.minute) + " of " + englishWithin("hour", c.hour)
 	case c.minute.all() && c.hour.all():
 		return englishField("second", c.second) + " of every minute"

@@ -90,7 +90,7 @@ func japaneseIf(c cronWords) string {
 func japaneseFields(c cronWords) string {
 	words := ""
 	head, unit := c.second, "秒"
-	if c.second.is(0) {
+	if c.second.zero() {
 		head, unit = c.minute, "分"
 	}
 	if !c.hour.all() {
@@ -100,7 +100,7 @@ func japaneseFields(c cronWords) string {
 		words += "毎時"
 	}
 	switch {
-	case c.second.is(0): // the minute is the head
+	case c.second.zero(): // the minute is the head
 	case c.minute.all() && head.throughout():
 	case c.minute.all():
 		words += "毎分"

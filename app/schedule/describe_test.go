@@ -3,6 +3,8 @@ package schedule
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +139,7 @@ func TestDescribeSaysWhenACronExpressionRuns(t *testing.T) {
 		{"0 0 * * 1#1,1L", "At 00:00 on the 1st and last Monday of the month", "毎月第1・最終月曜日 00:00"},
 		{"0 0 * * 1,5#2", "At 00:00 on Mondays and on the 2nd Friday of the month", "毎週月曜日と毎月第2金曜日 00:00"},
 		{"0 0 * * 1-5,6#1", "At 00:00 on weekdays and on the 1st Saturday of the month", "平日と毎月第1土曜日 00:00"},
+		{"0 0 * * 5,5L", "At 00:00 on Fridays", "毎週金曜日 00:00"},
 		{"0 0 * * 5,5#2", "At 00:00 on Fridays", "毎週金曜日 00:00"},
 		{"0 0 1 * *", "At 00:00 on day 1 of the month", "毎月1日 00:00"},
 		{"0 0 1,15 * *", "At 00:00 on days 1 and 15 of the month", "毎月1・15日 00:00"},
@@ -331,62 +334,155 @@ func TestDescribeSaysTheRestOfASpec(t *testing.T) {
 // What two expressions share in words they share in every local time.
 func TestDescribeTellsDifferentExpressionsApart(t *testing.T) {
 	t.Parallel()
-	for _, language := range []Language{English, Japanese} {
-		meaning, written := map[string]Cron{}, map[string]string{}
-		add := func(expr string) {
-			c, err := ParseCron(expr)
-			if err != nil {
-				return
-			}
-			c.wildcard = false // of no consequence unless a clock changes
+	meaning, written := map[string]Cron{}, map[string]string{}
+	add := func(expr string) {
+		c, err := ParseCron(expr)
+		if err != nil {
+			return
+		}
+		c.wildcard = false // of no consequence unless a clock changes
+		for _, language := range []Language{English, Japanese} {
 			words := Describe(Spec{Cron: expr, Timezone: "UTC"}, language)
 			if other, ok := meaning[words]; ok && other != *c {
 				t.Errorf("%q and %q are both %q", written[words], expr, words)
 			}
 			meaning[words], written[words] = *c, expr
 		}
-		list := func(set, low int) string {
-			var items []string
-			for value := range values(uint64(set)) {
-				items = append(items, fmt.Sprint(low+value))
-			}
-			return strings.Join(items, ",")
-		}
-		for weekdays := 1; weekdays < 1<<7; weekdays++ {
-			for _, hours := range []string{"0 3", "*/15 9-17", "0 *", "*/7 9,12"} {
-				add(hours + " * * " + list(weekdays, 0))
-				add(hours + " 1 * " + list(weekdays, 0))
-				add(hours + " */2 6 " + list(weekdays, 0))
-			}
-		}
-		for months := 1; months < 1<<12; months += 3 {
-			add("0 0 1 " + list(months, 1) + " *")
-		}
-		for hour := range 24 {
-			for minute := range 60 {
-				add(fmt.Sprintf("%d %d * * *", minute, hour))
-				add(fmt.Sprintf("%d %d-%d * * *", minute, min(hour, minute%24), max(hour, minute%24)))
-				add(fmt.Sprintf("%d/%d %d/%d * * *", minute, hour+1, hour, minute%24+1))
-				add(fmt.Sprintf("%d/%d %d * * * *", minute, hour+1, hour))
-				add(fmt.Sprintf("%d-59/%d * %d-23 * * *", minute, hour+1, hour))
-			}
-		}
-		for day := 1; day <= 31; day++ {
-			for step := 1; step <= 31; step++ {
-				add(fmt.Sprintf("0 0 %d/%d * *", day, step))
-				add(fmt.Sprintf("0 0 %d-%d * *", min(day, step), max(day, step)))
-				add(fmt.Sprintf("0 0 %dW,L-%d * *", day, step-1))
-			}
-		}
-		for n := range 7 * 5 * 7 * 6 {
-			add(fmt.Sprintf("0 0 * * %d#%d,%d#%s", n%7, n/7%5+1, n/35%7, []string{"1", "2", "3", "4", "5", "L"}[n/245]))
-		}
-		r := rand.New(rand.NewPCG(3, 5))
-		for range 10000 {
-			add(randomSpec(r))
-		}
-		t.Logf("%s: %d different descriptions", language, len(meaning))
 	}
+	list := func(set, low int) string {
+		var items []string
+		for value := range values(uint64(set)) {
+			items = append(items, strconv.Itoa(low+value))
+		}
+		return strings.Join(items, ",")
+	}
+	for weekdays := 1; weekdays < 1<<7; weekdays++ {
+		for _, hours := range []string{"0 3", "*/15 9-17", "*/7 9,12"} {
+			add(hours + " * * " + list(weekdays, 0))
+			add(hours + " 1 6 " + list(weekdays, 0))
+			add(hours + " */2 6 " + list(weekdays, 0))
+		}
+	}
+	for months := 1; months < 1<<12; months += 7 {
+		add("0 0 1 " + list(months, 1) + " *")
+	}
+	for hour := range 24 {
+		for minute := 0; minute < 60; minute += 7 {
+			add(fmt.Sprintf("%d %d * * *", minute, hour))
+			add(fmt.Sprintf("%d %d-%d * * *", minute, min(hour, minute%24), max(hour, minute%24)))
+			add(fmt.Sprintf("%d/%d %d/%d * * *", minute, hour+1, hour, minute%24+1))
+			add(fmt.Sprintf("%d/%d %d * * * *", minute, hour+1, hour))
+			add(fmt.Sprintf("%d-59/%d * %d-23 * * *", minute, hour+1, hour))
+		}
+	}
+	for day := 1; day <= 31; day++ {
+		for step := 1; step <= 31; step += 3 {
+			add(fmt.Sprintf("0 0 %d/%d * *", day, step))
+			add(fmt.Sprintf("0 0 %d-%d * *", min(day, step), max(day, step)))
+			add(fmt.Sprintf("0 0 %dW,L-%d * *", day, step))
+		}
+	}
+	for n := range 7 * 5 * 7 * 6 {
+		add(fmt.Sprintf("0 0 * * %d#%d,%d#%s", n%7, n/7%5+1, n/35%7, []string{"1", "2", "3", "4", "5", "L"}[n/245]))
+	}
+	r := rand.New(rand.NewPCG(3, 5))
+	for range 3000 {
+		add(randomSpec(r))
+	}
+	t.Logf("%d different descriptions", len(meaning))
+}
+
+// The words, read back by somebody who knows nothing of cron, name the seconds of
+// the day at which the expression matches.
+func TestDescribeNamesTheTimesOfTheDay(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 8))
+	forms := map[string]int{}
+	for range 300 {
+		expr := randomTime(r, 60) + " " + randomTime(r, 24) + " * * *"
+		if r.IntN(2) == 0 {
+			expr = randomTime(r, 60) + " " + expr
+		}
+		words := Describe(Spec{Cron: expr, Timezone: "UTC"}, English)
+		words = strings.TrimSuffix(strings.TrimSuffix(words, ", UTC"), " every day")
+		named, form := readClock(t, words)
+		forms[form]++
+		c := mustCron(t, expr)
+		for at := range secondsPerDay {
+			if want := (c.hours>>(at/3600))&(c.minutes>>(at/60%60))&(c.seconds>>(at%60))&1 == 1; named[at] != want {
+				t.Fatalf("%q is %q: at second %d it runs: %v, its words say %v", expr, words, at, want, named[at])
+			}
+		}
+	}
+	t.Log(forms)
+}
+
+var (
+	clockWord  = regexp.MustCompile(`\b(\d\d):(\d\d)(?::(\d\d))?\b`)
+	everyWord  = regexp.MustCompile(`^[Ee]very (?:(\d+)(?:st|nd|rd|th)? )?(second|minute|hour)s?(?: from (?:second |minute )?(\d+)(?: to (\d+))?)?$`)
+	valuesWord = regexp.MustCompile(`^(?:At )?(second|minute|hour)s? ([\d, to and]+)$`)
+	valueWord  = regexp.MustCompile(`(\d+)(?: to (\d+))?`)
+)
+
+func readClock(t *testing.T, words string) (named [secondsPerDay]bool, form string) {
+	sizes := map[string]int{"second": 60, "minute": 60, "hour": 24}
+	units := map[string]int{"second": 1, "minute": 60, "hour": 3600}
+	number := func(text string, otherwise int) int {
+		if n, err := strconv.Atoi(text); err == nil {
+			return n
+		}
+		return otherwise
+	}
+	var times []int
+	for _, match := range clockWord.FindAllStringSubmatch(words, -1) {
+		times = append(times, number(match[1], 0)*3600+number(match[2], 0)*60+number(match[3], 0))
+	}
+	every, _, _ := strings.Cut(words, " from ")
+	everyMatch := everyWord.FindStringSubmatch(every)
+	switch {
+	case times != nil && strings.HasPrefix(words, "At "):
+		for _, at := range times {
+			named[at] = true
+		}
+		return named, "times"
+	case !strings.Contains(words, " of "):
+		if times == nil {
+			times = []int{0, secondsPerDay - 1}
+		}
+		for i := 0; i < len(times); i += 2 {
+			for at := times[i]; at <= times[i+1]; at += number(everyMatch[1], 1) * units[everyMatch[2]] {
+				named[at] = true
+			}
+		}
+		return named, "spans"
+	}
+	has := map[string][]bool{}
+	for part := range strings.SplitSeq(words, " of ") {
+		set := make([]bool, 60)
+		if match := everyWord.FindStringSubmatch(part); match != nil {
+			for value := number(match[3], 0); value <= number(match[4], sizes[match[2]]-1); value += number(match[1], 1) {
+				set[value] = true
+			}
+			has[match[2]] = set
+			continue
+		}
+		match := valuesWord.FindStringSubmatch(part)
+		if match == nil {
+			t.Fatalf("%q can't be read at %q", words, part)
+		}
+		for _, item := range valueWord.FindAllStringSubmatch(match[2], -1) {
+			for value := number(item[1], 0); value <= number(item[2], number(item[1], 0)); value++ {
+				set[value] = true
+			}
+		}
+		has[match[1]] = set
+	}
+	for at := range named {
+		second, minute, hour := has["second"], has["minute"], has["hour"]
+		named[at] = (second == nil && at%60 == 0 || second != nil && second[at%60]) &&
+			(minute == nil || minute[at/60%60]) && (hour == nil || hour[at/3600])
+	}
+	return named, "fields"
 }
 
 func TestDescribeAlwaysHasWords(t *testing.T) {

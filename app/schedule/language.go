@@ -1,8 +1,6 @@
 package schedule
 
-import (
-	"strings"
-)
+import "strings"
 
 // Language is a language that Describe speaks, by its BCP 47 tag.
 type Language string
