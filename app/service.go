@@ -236,7 +236,7 @@ func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err er
 		if err != nil {
 			return err
 		}
-		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.Validate() != nil {
+		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
 			return schedule.ErrInvalidState
 		}
 		now, err := tx.Now(ctx)
@@ -267,7 +267,8 @@ func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int
 			return missing
 		}
 		page, err = tx.Runs(ctx, id, before, limit+1)
-		if err == nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
+		// Of a schedule that is gone only its own namespace may know.
+		if err == nil && missing != nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
 			page, err = nil, missing
 		}
 		return err
@@ -306,7 +307,11 @@ func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedul
 	if err != nil || !status.Cursor.Dirty {
 		return status, err
 	}
-	// The triggers have touched the cursor, so this transaction holds it.
+	// Only an edit of the timing has made this transaction hold the cursor: an
+	// older mark may be another's to plan at this moment.
+	if status.Cursor, err = tx.LockCursor(ctx, id); err != nil || !status.Cursor.Dirty {
+		return status, err
+	}
 	lastFor, err := tx.LastFor(ctx, []schedule.ID{id})
 	if err != nil {
 		return nil, err

@@ -92,10 +92,15 @@ func constraint(err error, code string) string {
 }
 
 // IsDataError reports whether the server refused a value, so that trying again
-// with the same value can't help: SQLSTATE classes 22 (data exception) and 23
-// (integrity constraint violation).
+// with the same value can't help: SQLSTATE classes 22 (data exception), 23
+// (integrity constraint violation) and P0 (a trigger's RAISE EXCEPTION).
 func IsDataError(err error) bool {
-	return isClass(err, "22") || isClass(err, "23")
+	return isClass(err, "22") || isClass(err, "23") || isClass(err, "P0")
+}
+
+// IsTimeout reports whether a transaction took too long, so that less may do.
+func IsTimeout(err error) bool {
+	return isAnyCode(err, "57014", "25P03") || errors.Is(err, context.DeadlineExceeded)
 }
 
 func isClass(err error, class string) bool {

@@ -17,7 +17,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
@@ -582,7 +581,7 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 		_, err := tx.LockCursor(t.Context(), id(9))
 		return err
 	})
-	if !errors.Is(err, pgx.ErrNoRows) {
+	if !errors.Is(err, schedule.ErrNotFound) {
 		t.Errorf("LockCursor of none: %v", err)
 	}
 
@@ -596,35 +595,27 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 	}
 }
 
-func TestNextFireIsTheTimeToTheEarliest(t *testing.T) {
+func TestLookAheadSaysWhatIsDueAndWhatComesNext(t *testing.T) {
 	t.Parallel()
 	store, pool := setup(t)
 	insertSamples(t, store, 3)
-	want := func(want time.Duration) {
+	want := func(due bool, next time.Duration) {
 		t.Helper()
-		in, planned, err := store.NextFire(t.Context())
-		if err != nil || !planned || (in-want).Abs() > time.Minute {
-			t.Errorf("NextFire is %s, %t, %v; want about %s", in, planned, err, want)
+		ahead, err := store.LookAhead(t.Context())
+		if err != nil || ahead.Due != due || (ahead.Next-next).Abs() > time.Minute {
+			t.Errorf("LookAhead is %+v, %v; want %t and about %s", ahead, err, due, next)
 		}
 	}
-	if in, planned, err := store.NextFire(t.Context()); err != nil || planned || in != 0 {
-		t.Errorf("NextFire of none is %s, %t, %v", in, planned, err)
-	}
+	const centuries = 250 * 365 * 24 * time.Hour
+	want(false, centuries)
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET next_run_at = '9998-12-31', fire_at = '9998-12-31' WHERE schedule_id = $1`, [16]byte(id(3)))
-	in, planned, err := store.NextFire(t.Context())
-	if err != nil || !planned || in < 30*365*24*time.Hour {
-		t.Errorf("NextFire in millennia is %s, %t, %v", in, planned, err)
-	}
+	want(false, centuries)
 	plan(t, pool, "schedule 1", 2*time.Hour)
-	want(2 * time.Hour)
-	plan(t, pool, "schedule 2", time.Hour)
-	want(time.Hour)
+	want(false, 2*time.Hour)
 	plan(t, pool, "schedule 2", -10*time.Minute)
-	want(-10 * time.Minute)
+	want(true, 2*time.Hour)
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET fire_at = '1970-01-01', next_run_at = '1970-01-01'`)
-	if in, _, err := store.NextFire(t.Context()); err != nil || in > -50*365*24*time.Hour {
-		t.Errorf("NextFire of 1970 is %s, %v", in, err)
-	}
+	want(true, centuries)
 }
 
 var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -1096,7 +1087,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"cancelled": {func(t *testing.T) error {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			_, _, err := store.NextFire(ctx)
+			_, err := store.LookAhead(ctx)
 			return err
 		}, neither},
 		"a standby":           {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},

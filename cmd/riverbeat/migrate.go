@@ -20,6 +20,7 @@ func (p *program) migrateCommand() *cobra.Command {
 		Long: "River's own migrations run first, then riverbeat's, under one lock: any number of\n" +
 			"processes may migrate at once. River's tables are never taken back.",
 		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	add := func(name, short string, do func(context.Context, *db.Migrator) error) {
 		migrate.AddCommand(&cobra.Command{
