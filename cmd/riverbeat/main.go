@@ -21,12 +21,20 @@ import (
 const (
 	exitUsage  = 2
 	exitConfig = 78 // sysexits.h: EX_CONFIG
+
+	exitInterrupted = 130 // by a second signal
 )
 
 func main() {
-	// The first signal ends the context; a second one ends the process.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals // somebody is in a hurry
+		os.Exit(exitInterrupted)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -423,7 +424,7 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"serve", "--no-such-flag"}, {"serve", "more"}} {
+	for _, args := range [][]string{{"serve", "--no-such-flag"}, {"serve", "more"}, {"migrate", "upp"}, {"sever"}} {
 		if p := launch(t, args); p.exitCode() != 2 {
 			t.Errorf("%q exits with %d: %v", args, p.exitCode(), p.log())
 		}
@@ -460,6 +461,17 @@ func TestDevRunsOnAnEmptyMachineAndKeepsItsData(t *testing.T) {
 	}
 	p.ask("POST", "/v1/schedules", webhookTo("hello", p.base+receiverPath, map[string]any{"cron": "* * * * * *"}), 201)
 	p.said("webhook received", "hello")
+
+	// Its PostgreSQL is its own to look after.
+	var started struct{ PID int }
+	if err := json.Unmarshal([]byte(p.said("PostgreSQL started")), &started); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(started.PID, syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	p.said("PostgreSQL has ended")
+	p.waitReady()
 	if code := p.stop(); code != 0 {
 		t.Errorf("it exited with %d", code)
 	}
