@@ -1041,8 +1041,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 				return err
 			})
 		}, unavailable},
-		"wrong password":   {func(t *testing.T) error { return at(t, here, config.User, "wrong", config.Database) }, neither},
-		"no such database": {func(t *testing.T) error { return at(t, here, config.User, config.Password, "nowhere") }, neither},
+		"wrong password":   {func(t *testing.T) error { return at(t, here, config.User, "wrong", config.Database) }, unavailable},
+		"no such database": {func(t *testing.T) error { return at(t, here, config.User, config.Password, "nowhere") }, unavailable},
 		"no connection left": {func(t *testing.T) error {
 			user := as(t, pool, "riverbeat_reader").Config().User
 			execSQL(t, pool, `ALTER ROLE `+user+` CONNECTION LIMIT 0`)
@@ -1097,7 +1097,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"a CHECK":             {statement(`UPDATE riverbeat.schedules SET job_priority = 9`), data},
 		"a name taken":        {statement(`INSERT INTO riverbeat.schedules (name, cron, job_kind) VALUES ('schedule 1', '* * * * *', 'k')`), data},
 		"a syntax error":      {statement(`SELEKT`), neither},
-		"no such table":       {statement(`SELECT * FROM riverbeat.nothing`), neither},
+		"no such table":       {statement(`SELECT * FROM riverbeat.nothing`), unavailable},
 		"nothing":             {statement(`SELECT 1`), neither},
 		"an error of our own": {func(*testing.T) error { return schedule.ErrNotFound }, neither},
 	} {
@@ -1132,10 +1132,26 @@ func TestErrorsAreToldApart(t *testing.T) {
 	})
 }
 
+func TestTransactionsReadWhatIsCommittedWhateverTheDefaultIs(t *testing.T) {
+	t.Parallel()
+	url := dbtest.URL(t)
+	execSQL(t, dbtest.Open(t, url), `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database());
+	END $$`)
+	inTx(t, db.NewStore(dbtest.Open(t, url)), func(tx *db.Tx) (err error) {
+		var level string
+		if err = tx.QueryRow(t.Context(), `SHOW transaction_isolation`).Scan(&level); err == nil && level != "read committed" {
+			t.Errorf("it is %q", level)
+		}
+		return err
+	})
+}
+
 func TestAPoolNeverShowsItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://u:s3cret@127.0.0.1:port/d", "postgres://u:s3cret@127.0.0.1:5432/d?sslmode=nonsense", "host=h password=s3cret port=x",
+		"host=h password = s3cret port=x", "postgres://u:x@s3cret%zz@host/d", `password=x\ s3cret port=x`,
 	} {
 		_, err := db.OpenPool(t.Context(), url, "test", 1)
 		if err == nil || strings.Contains(err.Error(), "s3cret") {

@@ -139,7 +139,7 @@ func (j Job) validateForRiver(f *fields) {
 	if j.Kind == "" {
 		f.add("job.kind", "is missing")
 	}
-	if len(j.Queue) > MaxQueueLength || !queuePattern.MatchString(j.Queue) {
+	if !ValidQueue(j.Queue) {
 		f.add("job.queue", "must be 1 to 64 lower-case letters and digits, in groups joined by _ or -")
 	}
 	if j.Priority < 1 || j.Priority > 4 {
@@ -156,6 +156,11 @@ func (j Job) validateForRiver(f *fields) {
 			f.add(fmt.Sprintf("job.tags.%d", i), "must be 3 to 255 letters, digits, _ and -, with a letter, digit or _ at both ends")
 		}
 	}
+}
+
+// ValidQueue reports whether River takes the name for a queue.
+func ValidQueue(name string) bool {
+	return len(name) <= MaxQueueLength && queuePattern.MatchString(name)
 }
 
 // ValidateForRiver checks a stored job for what River would refuse, and a whole

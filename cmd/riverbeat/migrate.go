@@ -69,7 +69,7 @@ func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db
 	}
 	pool, err := db.OpenPool(ctx, url, "riverbeat-migrate", 4)
 	if err != nil {
-		return &configError{err}
+		return &configError{fmt.Errorf("DATABASE_URL or %s: %w", variable("listen-database-url"), err)}
 	}
 	defer pool.Close()
 	return migrateWith(ctx, p, pool, do)
