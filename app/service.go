@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -37,16 +36,15 @@ type Service struct {
 	store    *db.Store
 	jobs     Jobs
 	announce func(schedule.Change)
-	log      *slog.Logger
 }
 
 // NewService is a Service. announce is told of each change after its commit and
 // must not block; nil announces nothing.
-func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change), log *slog.Logger) *Service {
+func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change)) *Service {
 	if announce == nil {
 		announce = func(schedule.Change) {}
 	}
-	return &Service{store: store, jobs: jobs, announce: announce, log: log}
+	return &Service{store: store, jobs: jobs, announce: announce}
 }
 
 // Key names one schedule; see db.Key.

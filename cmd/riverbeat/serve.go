@@ -142,6 +142,9 @@ func (s *server) build() (err error) {
 	}
 	if s.redis != nil {
 		s.publisher = wake.NewPublisher(s.redis, s.config.RedisChannel, s.log)
+		s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "riverbeat_announcements_dropped_total", Help: "Changes that were not announced on Redis, because it was away for too long.",
+		}, func() float64 { return float64(s.publisher.Dropped()) }))
 	}
 	if s.config.has(roleScheduler) {
 		inserter, err := jobs.NewInserter(s.schedulerPool)
@@ -192,7 +195,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, s.announce, s.log)
+		config.Service = app.NewService(s.store, s.inserter, s.announce)
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
