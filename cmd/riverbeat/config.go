@@ -40,6 +40,7 @@ type Config struct {
 	JQuantsURL   string
 	JQuantsToken string
 
+	Zoneinfo  string
 	DataDir   string
 	LogLevel  slog.Level
 	LogFormat string
@@ -53,7 +54,7 @@ const (
 )
 
 // flags declares every setting with its default and its reason. The variable of
-// a flag is its name in capitals behind RIVERBEAT_, but for the two that other
+// a flag is its name in capitals behind RIVERBEAT_, but for the three that other
 // programs know too.
 func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.DatabaseURL, "database-url", "", "PostgreSQL 15 or newer, as a URL or key=value pairs")
@@ -73,6 +74,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
 	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
 	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
+	f.StringVar(&c.Zoneinfo, "zoneinfo", "", "folder or zip file of time zone data, used when they are newer than the system's and the built-in ones")
 	f.StringVar(&c.DataDir, "data-dir", "", "where 'riverbeat dev' keeps its PostgreSQL (default: /var/lib/riverbeat as root, else ~/.local/share/riverbeat)")
 	f.Var((*logLevel)(&c.LogLevel), "log-level", "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", "json", "json or text")
@@ -81,7 +83,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 // variable is the environment variable of a flag.
 func variable(flag string) string {
 	name := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-	if name == "DATABASE_URL" || name == "REDIS_URL" {
+	if name == "DATABASE_URL" || name == "REDIS_URL" || name == "ZONEINFO" {
 		return name
 	}
 	return "RIVERBEAT_" + name

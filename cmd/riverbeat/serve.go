@@ -102,6 +102,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
 	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
+	logZones(p.log, p.zones, time.Now())
 
 	context.AfterFunc(ctx, func() {
 		p.log.Info("riverbeat stops: no more requests and claims; running jobs get their time; a second signal ends it at once", "jobs_get", jobsStop)
@@ -134,6 +135,7 @@ func (s *server) build() (err error) {
 		Name: "riverbeat_wake_messages_total", Help: "Messages about changes, by path (notify, redis) and kind.",
 	}, []string{"path", "kind"})
 	s.registry.MustRegister(messages)
+	registerZones(s.registry, s.zones)
 	count := func(path string) func(wake.Kind) {
 		return func(kind wake.Kind) { messages.WithLabelValues(path, string(kind)).Inc() }
 	}
@@ -329,7 +331,7 @@ func (s *server) ready(ctx context.Context) []api.Check {
 	if s.sub != nil {
 		checks = append(checks, path("redis", s.sub.Connected()))
 	}
-	return checks
+	return append(checks, zonesCheck(s.zones, time.Now()))
 }
 
 func path(name string, connected bool) api.Check {

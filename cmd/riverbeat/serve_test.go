@@ -415,6 +415,7 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_ADDR=secret", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_LOG_LEVEL=secret", 78, "RIVERBEAT_LOG_LEVEL: must be"},
 		{"RIVERBEAT_WEBHOOK_ALLOW=secret", 78, "RIVERBEAT_WEBHOOK_ALLOW: must be"},
+		{"ZONEINFO=/nowhere", 78, "ZONEINFO: read the time zone data in /nowhere"},
 		{"REDIS_URL=secret", 78, "REDIS_URL: isn't a URL"},
 		{"DATABASE_URL=", 78, "DATABASE_URL: is missing"},
 		{"DATABASE_URL=postgres://user:secret@host:port/x", 78, "DATABASE_URL"},
@@ -574,7 +575,7 @@ func TestTheREADMEListsEverySetting(t *testing.T) {
 	}
 	var table []string
 	for line := range strings.Lines(string(readme)) {
-		if strings.HasPrefix(line, "| `DATABASE_URL`") || strings.HasPrefix(line, "| `REDIS_URL`") || strings.HasPrefix(line, "| `RIVERBEAT_") {
+		if strings.HasPrefix(line, "| `DATABASE_URL`") || strings.HasPrefix(line, "| `REDIS_URL`") || strings.HasPrefix(line, "| `RIVERBEAT_") || strings.HasPrefix(line, "| `ZONEINFO`") {
 			table = append(table, strings.TrimSpace(line))
 		}
 	}
