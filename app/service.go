@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -37,16 +36,15 @@ type Service struct {
 	store    *db.Store
 	jobs     Jobs
 	announce func(schedule.Change)
-	log      *slog.Logger
 }
 
 // NewService is a Service. announce is told of each change after its commit and
 // must not block; nil announces nothing.
-func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change), log *slog.Logger) *Service {
+func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change)) *Service {
 	if announce == nil {
 		announce = func(schedule.Change) {}
 	}
-	return &Service{store: store, jobs: jobs, announce: announce, log: log}
+	return &Service{store: store, jobs: jobs, announce: announce}
 }
 
 // Key names one schedule; see db.Key.
@@ -236,7 +234,7 @@ func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err er
 		if err != nil {
 			return err
 		}
-		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.Validate() != nil {
+		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
 			return schedule.ErrInvalidState
 		}
 		now, err := tx.Now(ctx)
@@ -267,7 +265,8 @@ func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int
 			return missing
 		}
 		page, err = tx.Runs(ctx, id, before, limit+1)
-		if err == nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
+		// Of a schedule that is gone only its own namespace may know.
+		if err == nil && missing != nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
 			page, err = nil, missing
 		}
 		return err
@@ -306,7 +305,11 @@ func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedul
 	if err != nil || !status.Cursor.Dirty {
 		return status, err
 	}
-	// The triggers have touched the cursor, so this transaction holds it.
+	// Only an edit of the timing has made this transaction hold the cursor: an
+	// older mark may be another's to plan at this moment.
+	if status.Cursor, err = tx.LockCursor(ctx, id); err != nil || !status.Cursor.Dirty {
+		return status, err
+	}
 	lastFor, err := tx.LastFor(ctx, []schedule.ID{id})
 	if err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ WHERE s.id = $1 AND NOT c.dirty AND c.planned_version <= s.version`, [16]byte(c.
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.announced = append(f.announced, a)
-	}, dbtest.Log(t))
+	})
 	return f
 }
 
@@ -207,7 +207,7 @@ func TestNobodyNeedsToListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.NewService(db.NewStore(pool), inserter, nil, dbtest.Log(t)).Create(t.Context(), aSchedule("n")); err != nil {
+	if _, err := app.NewService(db.NewStore(pool), inserter, nil).Create(t.Context(), aSchedule("n")); err != nil {
 		t.Fatal(err)
 	}
 }

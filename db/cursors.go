@@ -108,18 +108,19 @@ FROM riverbeat.cursors c
 WHERE c.schedule_id = $1
 FOR UPDATE`
 
-// LockCursor waits for the cursor of one schedule and holds it.
+// LockCursor waits for the cursor of one schedule and holds it. The error is
+// schedule.ErrNotFound when there is none.
 func (tx *Tx) LockCursor(ctx context.Context, id schedule.ID) (schedule.Cursor, error) {
 	rows, err := tx.Query(ctx, lockCursor, [16]byte(id))
 	if err != nil {
 		return schedule.Cursor{}, wrap(err, "lock the cursor")
 	}
 	cursors, err := collectCursors(rows)
-	if err == nil && len(cursors) != 1 {
-		err = pgx.ErrNoRows
-	}
 	if err != nil {
 		return schedule.Cursor{}, wrap(err, "lock the cursor")
+	}
+	if len(cursors) == 0 {
+		return schedule.Cursor{}, schedule.ErrNotFound
 	}
 	return cursors[0], nil
 }
@@ -186,19 +187,33 @@ func (s *Store) AnyDirty(ctx context.Context, ids []schedule.ID) (dirty bool, er
 }
 
 const nextFire = `
-SELECT extract(epoch FROM min(fire_at) - clock_timestamp())::float8
+SELECT extract(epoch FROM min(fire_at) - clock_timestamp())::float8,
+       extract(epoch FROM (
+           SELECT min(fire_at) FROM riverbeat.cursors WHERE fire_at > (SELECT clock_timestamp())
+       ) - clock_timestamp())::float8
 FROM riverbeat.cursors
 WHERE fire_at IS NOT NULL`
 
-// NextFire is how long it is, by the database's clock, until the next run is due:
-// negative when it is late. planned is false when there is none.
-func (s *Store) NextFire(ctx context.Context) (in time.Duration, planned bool, err error) {
+// Ahead is when runs are due, by the database's clock.
+type Ahead struct {
+	Due  bool          // something is due now
+	Next time.Duration // until the first that isn't due yet; centuries when there is none
+}
+
+// never is longer than anybody waits, and fits into a Duration.
+const never = 250 * 365 * 24 * time.Hour
+
+// LookAhead says when the next runs are due.
+func (s *Store) LookAhead(ctx context.Context) (Ahead, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
-	var seconds *float64
-	if err := s.pool.QueryRow(ctx, nextFire).Scan(&seconds); err != nil || seconds == nil {
-		return 0, false, wrap(err, "read when the next run is due")
+	var first, next *float64
+	if err := s.pool.QueryRow(ctx, nextFire).Scan(&first, &next); err != nil {
+		return Ahead{}, wrap(err, "read when the next run is due")
 	}
-	// A Duration ends after 292 years.
-	return time.Duration(min(*seconds, 1e9) * float64(time.Second)), true, nil
+	ahead := Ahead{Due: first != nil && *first <= 0, Next: never}
+	if next != nil && *next < never.Seconds() {
+		ahead.Next = max(time.Duration(*next*float64(time.Second)), 0)
+	}
+	return ahead, nil
 }

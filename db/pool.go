@@ -3,24 +3,37 @@ package db
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// OpenPool makes a pool for the URL. It connects when first used, so a database
-// that is away is no error here. Connecting takes at most 5 s; a peer that has
-// vanished without a word is noticed within about 11 s.
-func OpenPool(ctx context.Context, url, application string, maxConns int) (*pgxpool.Pool, error) {
+// ParseURL reads where a database is. The error doesn't repeat the text, which
+// holds a password.
+func ParseURL(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("read DATABASE_URL: %w", err) // pgx hides the password
+		return nil, errors.New(`isn't a URL like "postgres://user:password@host:5432/database" or a list of key=value pairs that PostgreSQL's clients take`)
 	}
-	config.MaxConns = int32(maxConns)
+	return config, nil
+}
+
+// OpenPool makes a pool for the URL, of maxConns connections unless the URL says
+// pool_max_conns. It connects when first used, so a database that is away is no
+// error here. Connecting takes at most 5 s; a peer that has vanished without a
+// word is noticed within about 11 s.
+func OpenPool(ctx context.Context, url, application string, maxConns int) (*pgxpool.Pool, error) {
+	config, err := ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = int32(maxConns)
+	}
 	config.MaxConnIdleTime = 5 * time.Minute
 	config.MaxConnLifetimeJitter = 5 * time.Minute
 	config.HealthCheckPeriod = 15 * time.Second

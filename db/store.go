@@ -28,8 +28,11 @@ type Tx struct{ pgx.Tx }
 // SET LOCAL, so that they hold behind a transaction pooler too. A process that
 // freezes with rows locked loses them within 6 s: the server ends a session that
 // idles in its transaction, and one whose answers nobody takes.
+//
+// READ COMMITTED is said, because a default of the role or the database might be
+// stricter: then definitions would be read as they were before the claim.
 const begin = `
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SET LOCAL statement_timeout = '5s';
 SET LOCAL lock_timeout = '2s';
 SET LOCAL idle_in_transaction_session_timeout = '5s';
@@ -92,10 +95,15 @@ func constraint(err error, code string) string {
 }
 
 // IsDataError reports whether the server refused a value, so that trying again
-// with the same value can't help: SQLSTATE classes 22 (data exception) and 23
-// (integrity constraint violation).
+// with the same value can't help: SQLSTATE classes 22 (data exception), 23
+// (integrity constraint violation) and P0 (a trigger's RAISE EXCEPTION).
 func IsDataError(err error) bool {
-	return isClass(err, "22") || isClass(err, "23")
+	return isClass(err, "22") || isClass(err, "23") || isClass(err, "P0")
+}
+
+// IsTimeout reports whether a transaction took too long, so that less may do.
+func IsTimeout(err error) bool {
+	return isAnyCode(err, "57014", "25P03") || errors.Is(err, context.DeadlineExceeded)
 }
 
 func isClass(err error, class string) bool {
@@ -104,18 +112,24 @@ func isClass(err error, class string) bool {
 }
 
 // IsUnavailable reports whether the database could not be reached, is starting or
-// stopping, or was too busy to answer in time: what a later try may cure.
+// stopping, isn't migrated yet, or was too busy to answer in time: what a later
+// try may cure.
 func IsUnavailable(err error) bool {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		switch pgErr.Code[:2] {
-		case "08", "53", "57", "55", "40": // connection, resources, intervention, lock not available, rollback
+	var connectErr *pgconn.ConnectError // whatever the server said: it let nobody in
+	if errors.As(err, &connectErr) {
+		return true
+	}
+	for _, class := range []string{"08", "53", "57", "55", "40"} { // connection, resources, intervention, lock not available, rollback
+		if isClass(err, class) {
 			return true
 		}
-		return pgErr.Code == "25006" || pgErr.Code == "25P03" // a standby; idled in its transaction
 	}
-	var connectErr *pgconn.ConnectError
-	return errors.As(err, &connectErr) || errors.Is(err, context.DeadlineExceeded) ||
+	// A standby; idled in its transaction; tables, a schema or columns that a
+	// migration is to bring.
+	if isAnyCode(err, "25006", "25P03", "42P01", "3F000", "42703") {
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded) ||
 		pgconn.Timeout(err) || pgconn.SafeToRetry(err) || isConnectionLoss(err)
 }
 

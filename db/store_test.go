@@ -17,7 +17,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
@@ -582,7 +581,7 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 		_, err := tx.LockCursor(t.Context(), id(9))
 		return err
 	})
-	if !errors.Is(err, pgx.ErrNoRows) {
+	if !errors.Is(err, schedule.ErrNotFound) {
 		t.Errorf("LockCursor of none: %v", err)
 	}
 
@@ -596,35 +595,27 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 	}
 }
 
-func TestNextFireIsTheTimeToTheEarliest(t *testing.T) {
+func TestLookAheadSaysWhatIsDueAndWhatComesNext(t *testing.T) {
 	t.Parallel()
 	store, pool := setup(t)
 	insertSamples(t, store, 3)
-	want := func(want time.Duration) {
+	want := func(due bool, next time.Duration) {
 		t.Helper()
-		in, planned, err := store.NextFire(t.Context())
-		if err != nil || !planned || (in-want).Abs() > time.Minute {
-			t.Errorf("NextFire is %s, %t, %v; want about %s", in, planned, err, want)
+		ahead, err := store.LookAhead(t.Context())
+		if err != nil || ahead.Due != due || (ahead.Next-next).Abs() > time.Minute {
+			t.Errorf("LookAhead is %+v, %v; want %t and about %s", ahead, err, due, next)
 		}
 	}
-	if in, planned, err := store.NextFire(t.Context()); err != nil || planned || in != 0 {
-		t.Errorf("NextFire of none is %s, %t, %v", in, planned, err)
-	}
+	const centuries = 250 * 365 * 24 * time.Hour
+	want(false, centuries)
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET next_run_at = '9998-12-31', fire_at = '9998-12-31' WHERE schedule_id = $1`, [16]byte(id(3)))
-	in, planned, err := store.NextFire(t.Context())
-	if err != nil || !planned || in < 30*365*24*time.Hour {
-		t.Errorf("NextFire in millennia is %s, %t, %v", in, planned, err)
-	}
+	want(false, centuries)
 	plan(t, pool, "schedule 1", 2*time.Hour)
-	want(2 * time.Hour)
-	plan(t, pool, "schedule 2", time.Hour)
-	want(time.Hour)
+	want(false, 2*time.Hour)
 	plan(t, pool, "schedule 2", -10*time.Minute)
-	want(-10 * time.Minute)
+	want(true, 2*time.Hour)
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET fire_at = '1970-01-01', next_run_at = '1970-01-01'`)
-	if in, _, err := store.NextFire(t.Context()); err != nil || in > -50*365*24*time.Hour {
-		t.Errorf("NextFire of 1970 is %s, %v", in, err)
-	}
+	want(true, centuries)
 }
 
 var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
@@ -1050,8 +1041,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 				return err
 			})
 		}, unavailable},
-		"wrong password":   {func(t *testing.T) error { return at(t, here, config.User, "wrong", config.Database) }, neither},
-		"no such database": {func(t *testing.T) error { return at(t, here, config.User, config.Password, "nowhere") }, neither},
+		"wrong password":   {func(t *testing.T) error { return at(t, here, config.User, "wrong", config.Database) }, unavailable},
+		"no such database": {func(t *testing.T) error { return at(t, here, config.User, config.Password, "nowhere") }, unavailable},
 		"no connection left": {func(t *testing.T) error {
 			user := as(t, pool, "riverbeat_reader").Config().User
 			execSQL(t, pool, `ALTER ROLE `+user+` CONNECTION LIMIT 0`)
@@ -1096,7 +1087,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"cancelled": {func(t *testing.T) error {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			_, _, err := store.NextFire(ctx)
+			_, err := store.LookAhead(ctx)
 			return err
 		}, neither},
 		"a standby":           {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},
@@ -1106,7 +1097,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 		"a CHECK":             {statement(`UPDATE riverbeat.schedules SET job_priority = 9`), data},
 		"a name taken":        {statement(`INSERT INTO riverbeat.schedules (name, cron, job_kind) VALUES ('schedule 1', '* * * * *', 'k')`), data},
 		"a syntax error":      {statement(`SELEKT`), neither},
-		"no such table":       {statement(`SELECT * FROM riverbeat.nothing`), neither},
+		"no such table":       {statement(`SELECT * FROM riverbeat.nothing`), unavailable},
 		"nothing":             {statement(`SELECT 1`), neither},
 		"an error of our own": {func(*testing.T) error { return schedule.ErrNotFound }, neither},
 	} {
@@ -1141,10 +1132,26 @@ func TestErrorsAreToldApart(t *testing.T) {
 	})
 }
 
+func TestTransactionsReadWhatIsCommittedWhateverTheDefaultIs(t *testing.T) {
+	t.Parallel()
+	url := dbtest.URL(t)
+	execSQL(t, dbtest.Open(t, url), `DO $$ BEGIN
+		EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database());
+	END $$`)
+	inTx(t, db.NewStore(dbtest.Open(t, url)), func(tx *db.Tx) (err error) {
+		var level string
+		if err = tx.QueryRow(t.Context(), `SHOW transaction_isolation`).Scan(&level); err == nil && level != "read committed" {
+			t.Errorf("it is %q", level)
+		}
+		return err
+	})
+}
+
 func TestAPoolNeverShowsItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"postgres://u:s3cret@127.0.0.1:port/d", "postgres://u:s3cret@127.0.0.1:5432/d?sslmode=nonsense", "host=h password=s3cret port=x",
+		"host=h password = s3cret port=x", "postgres://u:x@s3cret%zz@host/d", `password=x\ s3cret port=x`,
 	} {
 		_, err := db.OpenPool(t.Context(), url, "test", 1)
 		if err == nil || strings.Contains(err.Error(), "s3cret") {

@@ -57,7 +57,8 @@ BEGIN
                    -- What passed during a pause isn't owed, a single instant too.
                    (t.toggled AND NOT t.retimed AND t.at <= clock_timestamp()) IS TRUE AS passed
             FROM touched t JOIN riverbeat.cursors c ON c.schedule_id = t.id
-            WHERE t.retimed OR t.toggled OR t.repoliced
+            -- Any edit may mend what was set aside, also one of the job.
+            WHERE t.retimed OR t.toggled OR t.repoliced OR c.state = 'invalid'
             ORDER BY t.id
             FOR UPDATE OF c
         ), missed AS (
@@ -70,9 +71,13 @@ BEGIN
             ON CONFLICT DO NOTHING
         )
         UPDATE riverbeat.cursors c
-        SET dirty = NOT h.passed AND (c.dirty OR h.retimed OR h.repoliced OR NOT h.paused),
-            changed_at = clock_timestamp(),
+        SET dirty = NOT h.passed
+                AND (c.dirty OR h.retimed OR h.repoliced OR NOT h.paused OR h.state = 'invalid'),
+            -- Planning starts here: an edit of the policy alone must not move it.
+            changed_at = CASE WHEN h.retimed OR h.toggled OR h.state = 'invalid'
+                              THEN clock_timestamp() ELSE c.changed_at END,
             state = CASE WHEN h.passed THEN 'completed' ELSE c.state END,
+            state_reason = CASE WHEN h.passed THEN 'its time passed while it was paused' ELSE c.state_reason END,
             next_run_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.next_run_at END,
             fire_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.fire_at END
         FROM held h
@@ -94,9 +99,13 @@ BEGIN
         ON CONFLICT DO NOTHING;
 
     WHEN 'TRUNCATE' THEN
-        WITH gone AS (
-            DELETE FROM riverbeat.cursors c USING riverbeat.schedules s
-            WHERE c.schedule_id = s.id
+        -- A cursor that a dispatch holds is passed over: the dispatch waits for this
+        -- transaction to read the definition, finds none, and drops the cursor.
+        WITH free AS (
+            SELECT schedule_id FROM riverbeat.cursors FOR UPDATE SKIP LOCKED
+        ), gone AS (
+            DELETE FROM riverbeat.cursors c USING riverbeat.schedules s, free f
+            WHERE c.schedule_id = f.schedule_id AND s.id = f.schedule_id
             RETURNING c.schedule_id, c.next_run_at, s.namespace, s.name
         )
         INSERT INTO riverbeat.runs

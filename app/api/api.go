@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -30,10 +32,11 @@ const maxBodyBytes = 1 << 20
 
 // Config is what the API is made of.
 type Config struct {
-	Service *app.Service // nil: only health and metrics
-	Version string       // of the program
-	RiverUI http.Handler // under /riverui/; nil: none
-	Metrics http.Handler // under /metrics; nil: none
+	Service   *app.Service // nil: only health and metrics
+	Version   string       // of the program
+	LocalOnly bool         // the server listens on this machine alone
+	RiverUI   http.Handler // under /riverui/; nil: none
+	Metrics   http.Handler // under /metrics; nil: none
 	// Ready says how the parts are that /readyz reports; nil: there are none.
 	Ready func(ctx context.Context) []Check
 	Log   *slog.Logger
@@ -61,7 +64,7 @@ func New(config Config) http.Handler {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash = false
 	a := &api{Config: config}
-	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
+	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
@@ -167,6 +170,22 @@ func (a *api) recover(c *gin.Context) {
 		}
 	}()
 	c.Next()
+}
+
+// refuseForeignHosts answers only to names that can't be somebody else's, while
+// the server is for this machine alone: a page whose name was pointed here after
+// it was loaded would otherwise count as ours.
+func (a *api) refuseForeignHosts(c *gin.Context) {
+	if !a.LocalOnly {
+		return
+	}
+	host := c.Request.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && !strings.EqualFold(host, "localhost") {
+		a.abort(c, &problem{Status: http.StatusMisdirectedRequest, Detail: "This server answers to localhost and to addresses only."})
+	}
 }
 
 // refuseCrossSite keeps a browser that visits another site from writing here.

@@ -64,6 +64,17 @@ func (e Enqueue) Run(jobID int64, now time.Time) Run {
 	}
 }
 
+// PlanAfter places a due cursor anew behind lastFor, the last instant of the spec
+// that the ledger holds, when it stands before: a cursor that was set back, as by
+// a restore.
+func PlanAfter(s *Schedule, c Cursor, lastFor time.Time) Cursor {
+	if lastFor.IsZero() || c.NextRunAt.After(lastFor) {
+		return c
+	}
+	c.NextRunAt, c.ChangedAt = time.Time{}, earliest(c.ChangedAt, lastFor)
+	return Plan(s, c, lastFor)
+}
+
 // Without takes out of the decision what the ledger already accounts for.
 func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 	before := len(d.Enqueue)
@@ -87,7 +98,12 @@ func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 		return SetAside(c, err.Error())
 	}
 	if !c.NextRunAt.IsZero() {
-		return place(s, timing, c, c.NextRunAt)
+		fireAt := c.FireAt
+		c = place(s, timing, c, c.NextRunAt)
+		if !s.Spec.At.IsZero() && !c.FireAt.IsZero() {
+			c.FireAt = latest(c.FireAt, fireAt)
+		}
+		return c
 	}
 	if s.Spec.At.IsZero() {
 		return place(s, timing, c, timing.Next(latest(c.ChangedAt, lastFor)))
@@ -152,14 +168,9 @@ func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
 	// The missed ones are those up to the last that fired before the cut.
 	cut := now.Add(-rules.MisfireAfter)
 	if c.FireAt.Before(cut) {
-		last := timing.Latest(cut)
-		if !fired(last).Before(cut) {
-			last = timing.Latest(last.Add(-time.Nanosecond))
-		}
-		if last.Before(next) { // an At, or a spec that no longer names its planned instant
-			last = next
-		}
-		d.missed(s, timing, next, last, now)
+		// An At may be planned for later than it says.
+		last := latest(firedBefore(timing, fired, cut), next)
+		d.missed(s, timing, fired, next, last, now)
 		next = timing.Next(last)
 	}
 	for !next.IsZero() && !fired(next).After(now) {
@@ -176,20 +187,24 @@ func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
 	return d
 }
 
+// firedBefore is the last occurrence that fired before the instant, or the zero
+// time. Jitter keeps the order, so it is one of the last two before it.
+func firedBefore(timing *Timing, fired func(time.Time) time.Time, t time.Time) time.Time {
+	last := timing.Latest(t.Add(-time.Nanosecond))
+	if !last.IsZero() && !fired(last).Before(t) {
+		last = timing.Latest(last.Add(-time.Nanosecond))
+	}
+	return last
+}
+
 // missed applies the misfire policy to the occurrences from first to last.
-func (d *Decision) missed(s *Schedule, timing *Timing, first, last, now time.Time) {
-	// What was missed longer ago than the grace is not made up for.
-	if s.MisfireGrace > 0 {
-		edge := now.Add(-s.MisfireGrace)
-		if old := timing.Latest(edge.Add(-time.Nanosecond)); first.Before(edge) {
-			if old.Before(first) {
-				old = first
-			}
-			old = earliest(old, last)
-			d.record(timing, first, old, WhyGrace)
-			if first = timing.Next(old); first.IsZero() || first.After(last) {
-				return
-			}
+func (d *Decision) missed(s *Schedule, timing *Timing, fired func(time.Time) time.Time, first, last, now time.Time) {
+	// What was due longer ago than the grace is not made up for.
+	if edge := now.Add(-s.MisfireGrace); s.MisfireGrace > 0 && fired(first).Before(edge) {
+		old := earliest(latest(firedBefore(timing, fired, edge), first), last)
+		d.record(timing, first, old, WhyGrace)
+		if first = timing.Next(old); first.IsZero() || first.After(last) {
+			return
 		}
 	}
 	keep := 0
@@ -226,7 +241,8 @@ func (d *Decision) record(timing *Timing, first, last time.Time, why string) {
 	d.Record = append(d.Record, Stretch{From: first, Until: last, Count: count, Outcome: OutcomeMissed, Why: why})
 }
 
-// limit holds the runs to what MaxRuns leaves; what is cut off is recorded.
+// limit holds the runs to what MaxRuns leaves. The schedule is completed by then,
+// so what is cut off was never owed.
 func (d *Decision) limit(s *Schedule, runCount int64) {
 	if s.Spec.MaxRuns == 0 {
 		return
@@ -235,7 +251,6 @@ func (d *Decision) limit(s *Schedule, runCount int64) {
 	if int64(len(d.Enqueue)) <= left {
 		return
 	}
-	// The schedule is completed by then: what follows was never owed.
 	d.Enqueue = d.Enqueue[:left]
 }
 

@@ -63,6 +63,8 @@ func TestPlan(t *testing.T) {
 		{claim: "a paused schedule has no next run", change: func(s *Schedule) { s.Paused = true }, changedAt: "09:15:00"},
 		{claim: "max_runs that is used up completes", change: func(s *Schedule) { s.Spec.MaxRuns = 2 }, cursor: Cursor{RunCount: 2}, changedAt: "09:15:00", state: StateCompleted},
 		{claim: "an edit of the policy keeps the next run", cursor: Cursor{NextRunAt: clock(t, "09:00:00")}, changedAt: "09:15:00", next: "09:00:00"},
+		{claim: "an edit of the policy keeps when a late at is due", change: at("01:00:00"),
+			cursor: Cursor{NextRunAt: clock(t, "01:00:00"), FireAt: clock(t, "09:00:00")}, changedAt: "09:00:00", next: "01:00:00", fire: "09:00:00"},
 		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "an overlap policy that nobody carries out yet is set aside", change: func(s *Schedule) { s.Overlap = OverlapSkip }, changedAt: "09:15:00", state: StateInvalid},
@@ -142,6 +144,12 @@ func TestDue(t *testing.T) {
 			runs: []run{{"09:04:00", catchUp}, {"09:05:00", catchUp}}, record: []stretch{{"09:00:00", "09:03:00", 4, WhyGrace}}, then: "09:06:00"},
 		{claim: "all of it before the grace is recorded", change: func(s *Schedule) { s.MisfireGrace = time.Minute }, next: "08:00:00", now: "09:30:00",
 			record: []stretch{{"08:00:00", "09:00:00", 2, WhyGrace}}, then: "10:00:00"},
+		{claim: "grace counts from when it was due, not from its nominal time", change: func(s *Schedule) {
+			s.MisfireGrace = 30 * time.Minute
+		}, next: "08:00:00", fire: "08:49:00", now: "08:49:20", runs: []run{{"08:00:00", catchUp}}, then: "09:00:00"},
+		{claim: "an at that was written late has its grace from then", change: func(s *Schedule) {
+			s.Spec.Cron, s.Spec.At, s.MisfireGrace = "", clock(t, "01:00:00"), time.Hour
+		}, next: "01:00:00", fire: "09:00:00", now: "09:00:20", runs: []run{{"01:00:00", catchUp}}, state: StateCompleted},
 		{claim: "max_runs ends it in the middle of a batch", change: func(s *Schedule) { s.Spec.Cron, s.Spec.MaxRuns = "*/5 * * * * *", 6 }, count: 5, next: "09:00:00", now: "09:00:09",
 			runs: []run{{"09:00:00", enqueue}}, state: StateCompleted},
 		{claim: "end_at ends it", change: func(s *Schedule) { s.Spec.EndAt = clock(t, "10:00:00") }, next: "09:00:00", now: "09:00:01",
@@ -256,6 +264,20 @@ func TestTheCostOfAMissedStretchDoesNotGrowWithItsLength(t *testing.T) {
 	want := int64(cursor.NextRunAt.AddDate(years, 0, 0).Sub(cursor.NextRunAt) / time.Second)
 	if len(d.Record) != 1 || d.Record[0].Count+int64(len(d.Enqueue)) != want+1 {
 		t.Errorf("%d records and %d runs cover other than %d seconds: %+v", len(d.Record), len(d.Enqueue), want+1, d.Record)
+	}
+}
+
+func TestACursorThatWasSetBackGoesOnBehindTheLedger(t *testing.T) {
+	s := hourly()
+	s.Spec.Cron = "*/5 * * * * *"
+	at := func(text string) Cursor {
+		return Cursor{ScheduleID: s.ID, NextRunAt: clock(t, text), FireAt: clock(t, text), ChangedAt: clock(t, "08:00:00"), State: StateActive}
+	}
+	if got := PlanAfter(s, at("09:00:00"), clock(t, "09:30:00")); !got.NextRunAt.Equal(clock(t, "09:30:05")) {
+		t.Errorf("it goes on at %v", got.NextRunAt)
+	}
+	if got, want := PlanAfter(s, at("09:00:00"), clock(t, "08:59:55")), at("09:00:00"); got != want {
+		t.Errorf("one that stands behind the ledger is moved to %v", got.NextRunAt)
 	}
 }
 

@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,10 +35,29 @@ func (s Spec) Timing(createdAt time.Time) (*Timing, error) {
 	return t, nil
 }
 
+// zones is what SetZones has set.
+var zones atomic.Pointer[func(name string) (*time.Location, error)]
+
+// SetZones says where the rules of time zones come from; until it is called, and
+// after nil, from time.LoadLocation. It is meant for the start of a program: the
+// timings that are made already keep the rules that they have. The text of load's
+// error is shown to whoever wrote the name, behind the name of the field ("is not
+// an IANA time zone: …").
+func SetZones(load func(name string) (*time.Location, error)) {
+	if load == nil {
+		zones.Store(nil)
+		return
+	}
+	zones.Store(&load)
+}
+
 // loadZone refuses "Local", which would be whatever the machine says.
 func loadZone(name string) (*time.Location, error) {
 	if name == "" || name == "Local" {
 		return nil, fmt.Errorf("must be an IANA time zone such as \"Europe/Berlin\" or \"UTC\", not %q", name)
+	}
+	if load := zones.Load(); load != nil {
+		return (*load)(name)
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {

@@ -126,14 +126,20 @@ func (s Spec) validate(f *fields) {
 }
 
 func (j Job) validate(f *fields) {
+	if err := checkArgs(j.Args); err != nil {
+		f.add("job.args", err.Error())
+	}
+	j.validateForRiver(f)
+}
+
+// validateForRiver leaves out the args: read back from the database they are
+// longer than they were written, and River takes any.
+func (j Job) validateForRiver(f *fields) {
 	f.text("job.kind", j.Kind, MaxKindLength)
 	if j.Kind == "" {
 		f.add("job.kind", "is missing")
 	}
-	if err := checkArgs(j.Args); err != nil {
-		f.add("job.args", err.Error())
-	}
-	if len(j.Queue) > MaxQueueLength || !queuePattern.MatchString(j.Queue) {
+	if !ValidQueue(j.Queue) {
 		f.add("job.queue", "must be 1 to 64 lower-case letters and digits, in groups joined by _ or -")
 	}
 	if j.Priority < 1 || j.Priority > 4 {
@@ -152,10 +158,16 @@ func (j Job) validate(f *fields) {
 	}
 }
 
-// Validate checks a job alone. The error is an *InvalidError.
-func (j Job) Validate() error {
+// ValidQueue reports whether River takes the name for a queue.
+func ValidQueue(name string) bool {
+	return len(name) <= MaxQueueLength && queuePattern.MatchString(name)
+}
+
+// ValidateForRiver checks a stored job for what River would refuse, and a whole
+// batch with it. The error is an *InvalidError.
+func (j Job) ValidateForRiver() error {
 	var f fields
-	j.validate(&f)
+	j.validateForRiver(&f)
 	return f.err()
 }
 

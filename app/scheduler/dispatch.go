@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -23,7 +24,8 @@ func (s *Scheduler) dispatch(ctx context.Context, limit int) (claimed int, err e
 	}
 	if len(b.held) == 1 && db.IsDataError(err) {
 		// The one row can't be written: it alone is set aside.
-		b.cursors, err = s.setAside(ctx, b.held[0].ScheduleID, err)
+		b.runs, b.enqueue = nil, nil
+		b.cursors, err = s.setAside(ctx, b.definitions[b.held[0].ScheduleID], err)
 	}
 	if err != nil {
 		return len(b.held), err
@@ -38,12 +40,13 @@ func (s *Scheduler) dispatch(ctx context.Context, limit int) (claimed int, err e
 
 // batch is what one dispatch decided.
 type batch struct {
-	now     time.Time // the database's clock at the claim
-	held    []schedule.Cursor
-	enqueue []schedule.Enqueue
-	owner   []int // of each enqueue, the index of its cursor in cursors
-	runs    []schedule.Run
-	cursors []schedule.Cursor // as they are left
+	now         time.Time // the database's clock at the claim
+	held        []schedule.Cursor
+	definitions map[schedule.ID]*schedule.Schedule
+	enqueue     []schedule.Enqueue
+	owner       []int // of each enqueue, the index of its cursor in cursors
+	runs        []schedule.Run
+	cursors     []schedule.Cursor // as they are left
 }
 
 func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bool) (b batch, err error) {
@@ -53,62 +56,55 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 		if err != nil || len(b.held) == 0 {
 			return err
 		}
-		definitions, err := s.definitions(ctx, tx, b.held)
+		b.definitions, err = s.definitions(ctx, tx, b.held)
 		if err != nil {
 			return err
 		}
-		lastFor, err := lastForDirty(ctx, tx, b.held)
-		if err != nil {
-			return err
+		var lastFor map[schedule.ID]time.Time
+		if skipRecorded {
+			if lastFor, err = tx.LastFor(ctx, cursorIDs(b.held)); err != nil {
+				return err
+			}
 		}
-		decisions := make([]schedule.Decision, 0, len(b.held))
-		for _, cursor := range b.held {
-			definition := definitions[cursor.ScheduleID]
+		var decisions []schedule.Decision
+		for owed, i := 0, 0; i < len(b.held) && owed < maxRuns; i++ {
+			cursor := b.held[i]
+			definition := b.definitions[cursor.ScheduleID]
 			if definition == nil {
 				continue
 			}
 			if cursor.Dirty {
-				cursor = schedule.Plan(definition, cursor, lastFor[cursor.ScheduleID])
+				// What is due has its next run, so the plan doesn't ask the ledger.
+				cursor = schedule.Plan(definition, cursor, time.Time{})
 			}
-			decisions = append(decisions, s.decide(definition, cursor, b.now))
+			cursor = schedule.PlanAfter(definition, cursor, lastFor[cursor.ScheduleID])
+			decision := s.decide(definition, cursor, b.now)
+			decisions = append(decisions, decision)
+			owed += len(decision.Enqueue)
 		}
 		if skipRecorded {
 			if err := dropRecorded(ctx, tx, decisions); err != nil {
 				return err
 			}
 		}
-		b.carryOut(definitions, decisions)
+		b.carryOut(decisions)
 		return s.write(ctx, tx, &b)
 	})
 	return b, err
 }
 
-// lastForDirty asks the ledger only when a claimed cursor is to be planned anew.
-func lastForDirty(ctx context.Context, tx *db.Tx, held []schedule.Cursor) (map[schedule.ID]time.Time, error) {
-	var ids []schedule.ID
-	for _, cursor := range held {
-		if cursor.Dirty {
-			ids = append(ids, cursor.ScheduleID)
-		}
-	}
-	if ids == nil {
-		return nil, nil
-	}
-	return tx.LastFor(ctx, ids)
-}
-
 // decide is schedule.Due, for a job that River will take.
 func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, now time.Time) schedule.Decision {
-	if err := definition.Job.Validate(); err != nil {
+	if err := definition.Job.ValidateForRiver(); err != nil {
 		return schedule.Decision{Cursor: schedule.SetAside(cursor, err.Error())}
 	}
 	return schedule.Due(definition, cursor, now, s.config.Rules)
 }
 
 // carryOut turns decisions into rows.
-func (b *batch) carryOut(definitions map[schedule.ID]*schedule.Schedule, decisions []schedule.Decision) {
+func (b *batch) carryOut(decisions []schedule.Decision) {
 	for _, d := range decisions {
-		definition := definitions[d.Cursor.ScheduleID]
+		definition := b.definitions[d.Cursor.ScheduleID]
 		for _, stretch := range d.Record {
 			b.runs = append(b.runs, stretch.Run(definition, b.now))
 		}
@@ -160,12 +156,21 @@ func dropRecorded(ctx context.Context, tx *db.Tx, decisions []schedule.Decision)
 	return nil
 }
 
-// setAside marks one schedule invalid, with what the database said.
-func (s *Scheduler) setAside(ctx context.Context, id schedule.ID, cause error) ([]schedule.Cursor, error) {
+// setAside marks one schedule invalid, with what the database said of the
+// definition that was tried. An edit that came in between is left to its own try.
+func (s *Scheduler) setAside(ctx context.Context, tried *schedule.Schedule, cause error) ([]schedule.Cursor, error) {
 	var aside []schedule.Cursor
 	err := s.store.InTx(ctx, func(tx *db.Tx) error {
-		cursor, err := tx.LockCursor(ctx, id)
+		aside = nil
+		cursor, err := tx.LockCursor(ctx, tried.ID)
+		if errors.Is(err, schedule.ErrNotFound) {
+			return nil
+		}
 		if err != nil {
+			return err
+		}
+		now, err := tx.Definitions(ctx, []schedule.ID{tried.ID})
+		if err != nil || now[tried.ID] == nil || now[tried.ID].Version != tried.Version {
 			return err
 		}
 		aside = []schedule.Cursor{schedule.SetAside(cursor, "its job was refused: "+cause.Error())}

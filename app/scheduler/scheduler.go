@@ -53,7 +53,10 @@ type Scheduler struct {
 	changed chan struct{} // a hint came in
 	planned chan struct{} // the next due time may have moved
 
-	lastPlanned atomic.Int64 // when a look last succeeded, in Unix nanoseconds
+	// When each loop last succeeded, as a duration since the start: only that is
+	// safe from steps of the clock. Zero: not yet.
+	started                time.Time
+	lastPlanned, lastFired atomic.Int64
 }
 
 // New is a Scheduler; Run starts it.
@@ -70,6 +73,7 @@ func New(store *db.Store, inserter Inserter, config Config) *Scheduler {
 	return &Scheduler{
 		store: store, inserter: inserter, config: config, log: config.Log,
 		debouncer: NewDebouncer(config.MinSyncInterval),
+		started:   time.Now(),
 		changed:   make(chan struct{}, 1),
 		planned:   make(chan struct{}, 1),
 	}
@@ -87,11 +91,11 @@ func (s *Scheduler) Notify(c schedule.Change) {
 	}
 }
 
-// SinceLastLook is how long ago the scheduler last looked at the database with
-// success; ok is false when it never has.
+// SinceLastLook is how long ago the scheduler last did its work with success,
+// planning or firing, whichever is longer; ok is false until it has done both.
 func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
-	last := s.lastPlanned.Load()
-	return time.Since(time.Unix(0, last)), last != 0
+	last := min(s.lastPlanned.Load(), s.lastFired.Load())
+	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
 // Run plans and fires until the context ends, and returns nil then. A dispatch
@@ -137,7 +141,7 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 		s.config.Metrics.synced(cause, time.Since(begun))
 		s.trouble(&retry, "plan changed schedules", err, !left.Empty())
 		if err == nil {
-			s.lastPlanned.Store(time.Now().UnixNano())
+			s.lastPlanned.Store(int64(time.Since(s.started)))
 		}
 		signal(s.planned)
 	}
@@ -149,21 +153,30 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 	var alarm time.Duration
 	for {
 		if retry.failing() {
-			alarm = retry.next()
+			alarm = min(alarm, retry.next())
 		}
 		if !sleep(ctx, alarm, s.planned) {
 			return
 		}
+		alarm = s.config.PollInterval
 		claimed, err := s.fire(ctx)
+		var ahead db.Ahead
 		if err == nil {
-			alarm, err = s.nextAlarm(ctx)
+			ahead, err = s.store.LookAhead(ctx)
 		}
 		if ctx.Err() != nil {
 			return
 		}
+		if err == nil {
+			s.lastFired.Store(int64(time.Since(s.started)))
+			alarm = min(alarm, ahead.Next)
+			if ahead.Due && claimed > 0 {
+				alarm = 0
+			}
+		}
 		// Something is due and none of it could be had: another scheduler is at
-		// it, or died while it was.
-		s.trouble(&retry, "fire what is due", err, claimed == 0 && alarm <= 0)
+		// it, or died while it was. What is due next needn't wait for that.
+		s.trouble(&retry, "fire what is due", err, ahead.Due && claimed == 0)
 	}
 }
 
@@ -179,23 +192,15 @@ func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
 				return total, nil
 			}
 			limit = min(limit*2, batchSize)
-		case db.IsDataError(err) && claimed > 1:
+		case claimed > 1 && (db.IsDataError(err) || db.IsTimeout(err)):
 			// One row of the batch can't be written: halve until it stands alone.
+			// Or it was more than can be done in time.
 			limit = claimed / 2
 		default:
 			return total, err
 		}
 	}
 	return total, nil
-}
-
-// nextAlarm asks the database how long it is until the next run is due.
-func (s *Scheduler) nextAlarm(ctx context.Context) (time.Duration, error) {
-	in, planned, err := s.store.NextFire(ctx)
-	if err != nil || !planned {
-		return s.config.PollInterval, err
-	}
-	return max(min(in, s.config.PollInterval), 0), nil
 }
 
 func (s *Scheduler) waitForHint() (time.Duration, bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -172,10 +173,16 @@ func TestSchedulersShareOneInstantWithoutRunningAnythingTwice(t *testing.T) {
 }
 
 func TestARowThatRiverRefusesIsSetAsideAndTheOthersRun(t *testing.T) {
+	for _, how := range []string{"", "USING ERRCODE = 'check_violation'", "USING ERRCODE = 'invalid_text_representation'"} {
+		t.Run(how, func(t *testing.T) { refused(t, how) })
+	}
+}
+
+func refused(t *testing.T, how string) {
 	b := setup(t)
 	b.exec(`
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-		BEGIN RAISE EXCEPTION 'poisoned' USING ERRCODE = 'check_violation'; END $$;
+		BEGIN RAISE EXCEPTION 'poisoned' ` + how + `; END $$;
 		CREATE TRIGGER refuse BEFORE INSERT ON river_job FOR EACH ROW
 		WHEN (NEW.args->>'n' IN ('7', '50', '99')) EXECUTE FUNCTION refuse()`)
 	b.insert(100, "at", "clock_timestamp()")
@@ -186,6 +193,94 @@ func TestARowThatRiverRefusesIsSetAsideAndTheOthersRun(t *testing.T) {
 	b.equals("set aside with their reason", 3, `
 		SELECT count(*) FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id
 		WHERE state = 'invalid' AND state_reason LIKE '%poisoned%' AND s.job_args->>'n' IN ('7', '50', '99')`)
+	// Mending the job is enough.
+	b.exec(`UPDATE riverbeat.schedules SET at = clock_timestamp() WHERE name = 'n7'`)
+	b.exec(`UPDATE riverbeat.schedules SET job_args = '{}' WHERE name = 'n50'`)
+	b.exec(`DROP TRIGGER refuse ON river_job`)
+	b.start(nil, nil)
+	b.becomes("the mended ones have run", `SELECT count(*) = 99 FROM riverbeat.runs`)
+}
+
+// mending edits the schedule while its batch fails: the edit waits for the row
+// that the failing transaction holds, and commits right behind it.
+type mending struct {
+	scheduler.Inserter
+	b    *bench
+	once sync.Once
+	done chan error
+}
+
+func (m *mending) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error) {
+	if len(runs) == 0 || runs[0].Schedule.Job.Kind != "poison" {
+		return m.Inserter.Insert(ctx, tx, runs)
+	}
+	m.once.Do(func() {
+		waiting := make(chan struct{})
+		go func() {
+			close(waiting)
+			_, err := m.b.pool.Exec(context.Background(), `UPDATE riverbeat.schedules SET job_kind = 'noop', every = '1 second', at = NULL`)
+			m.done <- err
+		}()
+		<-waiting
+		m.b.becomes("the edit waits for the cursor", `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+	})
+	_, err := tx.Exec(ctx, `SELECT 1/0`)
+	return nil, err
+}
+
+func TestAnEditThatMendsAScheduleIsNotUndoneByItsFailure(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ('mended', clock_timestamp(), 'poison')`)
+	m := &mending{Inserter: b.inserter(), b: b, done: make(chan error, 1)}
+	s := b.start(nil, m)
+	if err := <-m.done; err != nil {
+		t.Fatal(err)
+	}
+	s.Notify(b.change("mended"))
+	b.becomes("it runs as it was mended", `SELECT count(*) >= 2 FROM river_job WHERE kind = 'noop'`)
+}
+
+func TestArgsThatGrowInTheDatabaseStillRun(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind, job_args)
+		SELECT 'large', clock_timestamp(), 'noop', jsonb_build_object('a', jsonb_agg(1), 'small', 1e-900) FROM generate_series(1, 40000)`)
+	b.start(nil, nil)
+	b.becomes("it has run", `SELECT count(*) = 1 FROM river_job`)
+}
+
+func TestAnOutageOfEverySecondWithMisfireAllIsMadeUpForWhileOthersFire(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.schedules (name, every, job_kind, misfire, start_at, end_at)
+		SELECT 'n' || n, '1 second', 'noop', 'all', clock_timestamp() - interval '1 hour', clock_timestamp() - interval '1 minute' FROM generate_series(1, 300) n`)
+	b.exec(`UPDATE riverbeat.cursors SET dirty = false, next_run_at = start_at, fire_at = start_at FROM riverbeat.schedules WHERE id = schedule_id`)
+	b.start(nil, nil)
+	b.becomes("all are completed", `SELECT count(*) = 300 FROM riverbeat.cursors WHERE state = 'completed'`)
+	b.equals("made up for", 300*100, `SELECT count(*) FROM riverbeat.runs WHERE reason = 'catch_up'`)
+	b.equals("jobs that aren't their run's", 0, `
+		SELECT count(*) FROM riverbeat.runs r JOIN river_job j ON j.id = r.job_id
+		WHERE j.metadata->'riverbeat'->>'schedule_id' <> r.schedule_id::text
+		   OR (j.metadata->'riverbeat'->>'scheduled_for')::timestamptz <> r.scheduled_for`)
+}
+
+func TestARowThatSomebodyHoldsDelaysNoOther(t *testing.T) {
+	b := setup(t)
+	b.insert(1, "at", "clock_timestamp() + interval '1 hour'")
+	b.start(nil, nil)
+	b.becomes("it is planned", `SELECT NOT dirty FROM riverbeat.cursors`)
+	tx, err := b.pool.Begin(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	b.exec(`UPDATE riverbeat.cursors SET fire_at = clock_timestamp(), next_run_at = clock_timestamp()`)
+	if _, err := tx.Exec(context.Background(), `SELECT FROM riverbeat.cursors FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	s := b.start(nil, nil)
+	b.exec(`INSERT INTO riverbeat.schedules (name, every, job_kind) VALUES ('free', '1 second', 'noop')`)
+	s.Notify(b.change("free"))
+	b.becomes("the free one has run three times", `SELECT count(*) >= 3 FROM riverbeat.runs`)
+	b.equals("runs of the free one later than the rest of a backoff", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '0.4 s'`)
 }
 
 func TestASpecThatDoesNotParseIsSetAsideUntilItIsMended(t *testing.T) {

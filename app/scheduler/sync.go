@@ -11,6 +11,11 @@ import (
 // River's InsertManyTx levels off (500 to 1,000 a batch).
 const batchSize = 1000
 
+// maxRuns is about how many runs one dispatch enqueues: a second's work at most.
+// With misfire "all" one cursor may owe thousands. Cursors beyond it are claimed
+// again.
+const maxRuns = 10_000
+
 // sync plans the cursors that are marked dirty: those of the look. What another
 // scheduler holds, or an error kept from being planned, is left over.
 func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) {

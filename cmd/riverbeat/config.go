@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/scheduler"
 	"github.com/riverbeat/riverbeat/app/wake"
 )
@@ -39,6 +40,7 @@ type Config struct {
 	JQuantsURL   string
 	JQuantsToken string
 
+	Zoneinfo  string
 	DataDir   string
 	LogLevel  slog.Level
 	LogFormat string
@@ -52,7 +54,7 @@ const (
 )
 
 // flags declares every setting with its default and its reason. The variable of
-// a flag is its name in capitals behind RIVERBEAT_, but for the two that other
+// a flag is its name in capitals behind RIVERBEAT_, but for the three that other
 // programs know too.
 func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.DatabaseURL, "database-url", "", "PostgreSQL 15 or newer, as a URL or key=value pairs")
@@ -72,6 +74,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
 	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
 	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
+	f.StringVar(&c.Zoneinfo, "zoneinfo", "", "folder or zip file of time zone data, used when they are newer than the system's and the built-in ones")
 	f.StringVar(&c.DataDir, "data-dir", "", "where 'riverbeat dev' keeps its PostgreSQL (default: /var/lib/riverbeat as root, else ~/.local/share/riverbeat)")
 	f.Var((*logLevel)(&c.LogLevel), "log-level", "debug, info, warn or error")
 	f.StringVar(&c.LogFormat, "log-format", "json", "json or text")
@@ -80,7 +83,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 // variable is the environment variable of a flag.
 func variable(flag string) string {
 	name := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-	if name == "DATABASE_URL" || name == "REDIS_URL" {
+	if name == "DATABASE_URL" || name == "REDIS_URL" || name == "ZONEINFO" {
 		return name
 	}
 	return "RIVERBEAT_" + name
@@ -129,7 +132,7 @@ func expected(flag *pflag.Flag) string {
 	case "duration":
 		return `a duration such as "90s" or "15m"`
 	default:
-		return flag.Value.Type() + ": " + flag.Usage
+		return flag.Value.Type()
 	}
 }
 
@@ -139,24 +142,24 @@ func (c *Config) check() error {
 	add := func(flag, reason string) {
 		wrong = append(wrong, fmt.Errorf("%s: %s", variable(flag), reason))
 	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+	if _, port, err := net.SplitHostPort(c.Addr); err != nil || !isPort(port) {
 		add("addr", `must be host:port, such as "127.0.0.1:8080"`)
 	}
 	if c.PollInterval < 100*time.Millisecond {
 		add("poll-interval", "must be at least 100ms")
 	}
-	if c.MinSyncInterval < 0 {
-		add("min-sync-interval", "must not be negative")
+	if c.MinSyncInterval <= 0 {
+		add("min-sync-interval", "must be longer than 0s")
 	}
 	if c.MinSyncInterval > c.PollInterval {
 		add("min-sync-interval", fmt.Sprintf("is %v, longer than %s (%v): messages would then only slow things down", c.MinSyncInterval, variable("poll-interval"), c.PollInterval))
 	}
-	if c.MisfireAfter < 0 {
-		add("misfire-after", "must not be negative")
+	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
+		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")
 	}
 	if c.JQuantsURL != "" {
-		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			add("jquants-url", "must be an http or https URL")
+		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+			add("jquants-url", "must be an http or https URL without a query")
 		}
 	}
 	if c.LogFormat != "json" && c.LogFormat != "text" {
@@ -166,6 +169,21 @@ func (c *Config) check() error {
 		return &configError{err}
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
+}
+
+// isLocal reports whether only this machine reaches the HTTP server.
+func (c *Config) isLocal() bool {
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // has reports whether this process plays the role.
@@ -188,7 +206,7 @@ func (r *roles) Set(text string) error {
 }
 
 func (r *roles) String() string { return strings.Join(*r, ",") }
-func (r *roles) Type() string   { return "roles" }
+func (r *roles) Type() string   { return "api, scheduler, worker, separated by commas" }
 
 // seconds is a duration as a flag that also takes a bare number of seconds.
 type seconds time.Duration
@@ -220,8 +238,8 @@ func (q *queues) Set(text string) error {
 				return fmt.Errorf("queue %q: must have 1 to 10000 workers", name)
 			}
 		}
-		if name == "" {
-			return errors.New("a queue has no name")
+		if !schedule.ValidQueue(name) {
+			return fmt.Errorf("queue %q: River takes lower-case letters and digits, in groups joined by _ or -", name)
 		}
 		list[name] = n
 	}
@@ -237,7 +255,7 @@ func (q *queues) String() string {
 	return strings.Join(parts, ",")
 }
 
-func (q *queues) Type() string { return "queues" }
+func (q *queues) Type() string { return `queue=workers pairs such as "default=100,reports=5"` }
 
 // networks is a list of networks as a flag.
 type networks []netip.Prefix
@@ -267,11 +285,11 @@ func (n *networks) String() string {
 	return strings.Join(parts, ",")
 }
 
-func (n *networks) Type() string { return "networks" }
+func (n *networks) Type() string { return `networks such as "10.1.0.0/16,192.168.1.7"` }
 
 // logLevel is a slog.Level as a flag.
 type logLevel slog.Level
 
 func (l *logLevel) Set(text string) error { return (*slog.Level)(l).UnmarshalText([]byte(text)) }
 func (l *logLevel) String() string        { return strings.ToLower(slog.Level(*l).String()) }
-func (l *logLevel) Type() string          { return "level" }
+func (l *logLevel) Type() string          { return "debug, info, warn or error" }

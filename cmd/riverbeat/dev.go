@@ -54,6 +54,7 @@ func (p *program) dev(ctx context.Context) (err error) {
 		}
 		// The last to stop: whoever uses it has stopped by then.
 		defer func() { err = errors.Join(err, server.Stop()) }()
+		go p.keepRunning(ctx, server)
 		p.config.DatabaseURL = server.URL()
 		psql = psqlCommand(server.URL(), dir)
 	}
@@ -70,6 +71,25 @@ func (p *program) dev(ctx context.Context) (err error) {
 	}
 	p.greet(psql)
 	return p.serve(ctx, p.withReceiver)
+}
+
+// keepRunning starts PostgreSQL again when it ends before we do.
+func (p *program) keepRunning(ctx context.Context, server *localpg.Server) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-server.Done():
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("PostgreSQL has ended: starting it again")
+		if err := server.Restart(ctx); err != nil {
+			p.log.Error("PostgreSQL can't be started again: stop and start riverbeat", "err", err)
+			return
+		}
+	}
 }
 
 // dataDir is where the PostgreSQL of `riverbeat dev` lives.

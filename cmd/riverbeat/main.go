@@ -12,21 +12,31 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	_ "time/tzdata" // for machines without zone data of their own
 
 	"github.com/spf13/cobra"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/zonedata"
 )
 
 // Exit codes, beside 0 and 1.
 const (
 	exitUsage  = 2
 	exitConfig = 78 // sysexits.h: EX_CONFIG
+
+	exitInterrupted = 130 // by a second signal
 )
 
 func main() {
-	// The first signal ends the context; a second one ends the process.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals // somebody is in a hurry
+		os.Exit(exitInterrupted)
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
@@ -61,6 +71,7 @@ type program struct {
 	stdout  io.Writer
 	stderr  io.Writer
 	log     *slog.Logger
+	zones   *zonedata.Data
 }
 
 func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
@@ -74,7 +85,7 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 		Version: version(),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := p.config.fromEnvironment(cmd.Root().PersistentFlags(), p.environ); err != nil {
 				return err
 			}
@@ -83,6 +94,10 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 			}
 			p.log = newLogger(p.config, p.stderr)
 			slog.SetDefault(p.log)
+			if p.zones, err = zonedata.Newest(p.config.Zoneinfo); err != nil {
+				return &configError{fmt.Errorf("%s: %w", variable("zoneinfo"), err)}
+			}
+			schedule.SetZones(p.zones.Load)
 			return nil
 		},
 	}

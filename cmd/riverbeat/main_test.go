@@ -74,7 +74,7 @@ func (h *house) launch(args []string, settings ...string) *process {
 func launch(t *testing.T, args []string, settings ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), done: make(chan struct{}), heard: make(chan struct{}, 1)}
-	p.cmd.Env = append([]string{beRiverbeat + "=1", "RIVERBEAT_ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, settings...)
+	p.cmd.Env = append([]string{beRiverbeat + "=1", "RIVERBEAT_ADDR=127.0.0.1:0", "ZONEINFO=" + freshZones(t, 0), "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, settings...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

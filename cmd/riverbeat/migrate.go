@@ -20,6 +20,7 @@ func (p *program) migrateCommand() *cobra.Command {
 		Long: "River's own migrations run first, then riverbeat's, under one lock: any number of\n" +
 			"processes may migrate at once. River's tables are never taken back.",
 		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	add := func(name, short string, do func(context.Context, *db.Migrator) error) {
 		migrate.AddCommand(&cobra.Command{
@@ -68,7 +69,7 @@ func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db
 	}
 	pool, err := db.OpenPool(ctx, url, "riverbeat-migrate", 4)
 	if err != nil {
-		return &configError{err}
+		return &configError{fmt.Errorf("DATABASE_URL or %s: %w", variable("listen-database-url"), err)}
 	}
 	defer pool.Close()
 	return migrateWith(ctx, p, pool, do)

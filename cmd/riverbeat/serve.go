@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,18 +53,18 @@ func (p *program) serveCommand() *cobra.Command {
 // server is one running process.
 type server struct {
 	*program
-	pool      *pgxpool.Pool
-	store     *db.Store
-	redis     *redis.Client // nil without Redis
-	registry  *prometheus.Registry
-	scheduler *scheduler.Scheduler // nil without the role
-	listener  *wake.Listener
-	publisher *wake.Publisher  // nil without Redis
-	sub       *wake.Subscriber // nil without Redis
-	inserter  *jobs.Inserter
-	workers   *river.Client[pgx.Tx]
-	pages     *riverui.Handler // nil without the role api
-	migrated  atomic.Bool
+	pool          *pgxpool.Pool
+	schedulerPool *pgxpool.Pool
+	store         *db.Store
+	redis         *redis.Client // nil without Redis
+	registry      *prometheus.Registry
+	scheduler     *scheduler.Scheduler // nil without the role
+	listener      *wake.Listener
+	publisher     *wake.Publisher  // nil without Redis
+	sub           *wake.Subscriber // nil without Redis
+	inserter      *jobs.Inserter
+	workers       *river.Client[pgx.Tx]
+	pages         *riverui.Handler // nil without the role api
 }
 
 // serve runs until the context ends. started, if set, is called once with the
@@ -73,9 +72,14 @@ type server struct {
 func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handler) (err error) {
 	s := &server{program: p, registry: prometheus.NewRegistry()}
 	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
-		return &configError{err}
+		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
 	defer s.pool.Close()
+	// A few connections that no request can take from it.
+	if s.schedulerPool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat-scheduler", 4); err != nil {
+		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
+	}
+	defer s.schedulerPool.Close()
 	s.store = db.NewStore(s.pool)
 	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
 		if s.redis, err = wake.NewRedisClient(p.config.RedisURL); err != nil {
@@ -98,10 +102,19 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
 	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
+	logZones(p.log, p.zones, time.Now())
 
+	context.AfterFunc(ctx, func() {
+		p.log.Info("riverbeat stops: no more requests and claims; running jobs get their time; a second signal ends it at once", "jobs_get", jobsStop)
+	})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveHTTP(ctx, listener, handler, p.log) })
-	group.Go(func() error { return s.publisherRun(ctx) })
+	// The publisher outlives the HTTP server, whose last requests it announces.
+	published, lastRequest := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer lastRequest()
+		return serveHTTP(ctx, listener, handler, p.log)
+	})
+	group.Go(func() error { return s.publisherRun(published) })
 	group.Go(func() error {
 		// Everything else needs the schema.
 		if !s.waitForSchema(ctx) {
@@ -122,6 +135,7 @@ func (s *server) build() (err error) {
 		Name: "riverbeat_wake_messages_total", Help: "Messages about changes, by path (notify, redis) and kind.",
 	}, []string{"path", "kind"})
 	s.registry.MustRegister(messages)
+	registerZones(s.registry, s.zones)
 	count := func(path string) func(wake.Kind) {
 		return func(kind wake.Kind) { messages.WithLabelValues(path, string(kind)).Inc() }
 	}
@@ -130,18 +144,25 @@ func (s *server) build() (err error) {
 	}
 	if s.redis != nil {
 		s.publisher = wake.NewPublisher(s.redis, s.config.RedisChannel, s.log)
+		s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "riverbeat_announcements_dropped_total", Help: "Changes that were not announced on Redis, because it was away for too long.",
+		}, func() float64 { return float64(s.publisher.Dropped()) }))
 	}
 	if s.config.has(roleScheduler) {
-		s.scheduler = scheduler.New(s.store, s.inserter, scheduler.Config{
+		inserter, err := jobs.NewInserter(s.schedulerPool)
+		if err != nil {
+			return err
+		}
+		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
 			Rules:   schedule.Rules{MisfireAfter: s.config.MisfireAfter},
 			Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
 		})
-		config, err := pgx.ParseConfig(s.config.listenURL())
+		config, err := db.ParseURL(s.config.listenURL())
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
 		}
-		s.listener = &wake.Listener{Config: config, OnChange: s.scheduler.Notify, OnMessage: count("notify"), Log: s.log}
+		s.listener = &wake.Listener{Config: config.ConnConfig, OnChange: s.scheduler.Notify, OnMessage: count("notify"), Log: s.log}
 		s.connected("notify", s.listener.Connected)
 		if s.redis != nil {
 			s.sub = &wake.Subscriber{
@@ -172,11 +193,11 @@ func (s *server) connected(path string, connected func() bool) {
 
 func (s *server) handler() (_ http.Handler, err error) {
 	config := api.Config{
-		Version: version(), Ready: s.ready, Log: s.log,
+		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, s.announce, s.log)
+		config.Service = app.NewService(s.store, s.inserter, s.announce)
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
@@ -204,7 +225,6 @@ func (s *server) waitForSchema(ctx context.Context) bool {
 	for {
 		err := s.checkSchema(ctx)
 		if err == nil {
-			s.migrated.Store(true)
 			return true
 		}
 		if ctx.Err() != nil {
@@ -293,8 +313,10 @@ func (s *server) ready(ctx context.Context) []api.Check {
 		checks[0].Err = errors.New("can't be reached") // the reason is in the log
 	}
 	schema := api.Check{Part: "schema", Required: true}
-	if !s.migrated.Load() {
-		schema.Err = errors.New("is not known to be migrated yet")
+	if err := s.checkSchema(ctx); errors.Is(err, db.ErrNotMigrated) {
+		schema.Err = err
+	} else if err != nil {
+		schema.Err = errors.New("can't be checked")
 	}
 	checks = append(checks, schema)
 	if s.scheduler != nil {
@@ -309,7 +331,7 @@ func (s *server) ready(ctx context.Context) []api.Check {
 	if s.sub != nil {
 		checks = append(checks, path("redis", s.sub.Connected()))
 	}
-	return checks
+	return append(checks, zonesCheck(s.zones, time.Now()))
 }
 
 func path(name string, connected bool) api.Check {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -404,10 +405,17 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_POLL_INTERVALL=5s", 78, "RIVERBEAT_POLL_INTERVALL: there is no such setting"},
 		{"RIVERBEAT_POLL_INTERVAL=secret", 78, `RIVERBEAT_POLL_INTERVAL: must be a duration`},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=2m", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: is 2m0s, longer than RIVERBEAT_POLL_INTERVAL"},
-		{"RIVERBEAT_ROLES=api,secret", 78, "RIVERBEAT_ROLES: must be"},
+		{"RIVERBEAT_ROLES=api,secret", 78, "RIVERBEAT_ROLES: must be api, scheduler, worker"},
+		{"RIVERBEAT_MIN_SYNC_INTERVAL=0", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: must be longer than 0s"},
+		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 0s to 1h"},
+		{"RIVERBEAT_ADDR=127.0.0.1:99999", 78, "RIVERBEAT_ADDR: must be host:port"},
+		{"RIVERBEAT_QUEUES=Bad Queue!", 78, `RIVERBEAT_QUEUES: must be queue=workers pairs such as "default=100,reports=5"`},
+		{"RIVERBEAT_JQUANTS_URL=http://x/?a=b", 78, "RIVERBEAT_JQUANTS_URL: must be an http or https URL without a query"},
+		{"RIVERBEAT_LISTEN_DATABASE_URL=host=h password = secret port=x", 78, "RIVERBEAT_LISTEN_DATABASE_URL: isn't a URL"},
 		{"RIVERBEAT_ADDR=secret", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_LOG_LEVEL=secret", 78, "RIVERBEAT_LOG_LEVEL: must be"},
 		{"RIVERBEAT_WEBHOOK_ALLOW=secret", 78, "RIVERBEAT_WEBHOOK_ALLOW: must be"},
+		{"ZONEINFO=/nowhere", 78, "ZONEINFO: read the time zone data in /nowhere"},
 		{"REDIS_URL=secret", 78, "REDIS_URL: isn't a URL"},
 		{"DATABASE_URL=", 78, "DATABASE_URL: is missing"},
 		{"DATABASE_URL=postgres://user:secret@host:port/x", 78, "DATABASE_URL"},
@@ -423,7 +431,7 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"serve", "--no-such-flag"}, {"serve", "more"}} {
+	for _, args := range [][]string{{"serve", "--no-such-flag"}, {"serve", "more"}, {"migrate", "upp"}, {"sever"}} {
 		if p := launch(t, args); p.exitCode() != 2 {
 			t.Errorf("%q exits with %d: %v", args, p.exitCode(), p.log())
 		}
@@ -460,6 +468,17 @@ func TestDevRunsOnAnEmptyMachineAndKeepsItsData(t *testing.T) {
 	}
 	p.ask("POST", "/v1/schedules", webhookTo("hello", p.base+receiverPath, map[string]any{"cron": "* * * * * *"}), 201)
 	p.said("webhook received", "hello")
+
+	// Its PostgreSQL is its own to look after.
+	var started struct{ PID int }
+	if err := json.Unmarshal([]byte(p.said("PostgreSQL started")), &started); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(started.PID, syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	p.said("PostgreSQL has ended")
+	p.waitReady()
 	if code := p.stop(); code != 0 {
 		t.Errorf("it exited with %d", code)
 	}
@@ -468,6 +487,49 @@ func TestDevRunsOnAnEmptyMachineAndKeepsItsData(t *testing.T) {
 	p.ask("PATCH", "/v1/schedules/name:hello", map[string]any{"job": map[string]any{"args": args}}, 200)
 	p.said("webhook received", "after the restart")
 	p.ask("DELETE", "/v1/schedules/name:hello", nil, 204)
+}
+
+func TestReadyzTellsOfASchemaThatWasTakenBack(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.start()
+	if down := h.launch([]string{"migrate", "down"}, "DATABASE_URL="+h.url); down.exitCode() != 0 {
+		t.Fatal(down.log())
+	}
+	got := p.ask("GET", "/readyz", nil, 503)
+	if !strings.Contains(got["checks"].(map[string]any)["schema"].(string), "migrate up") {
+		t.Errorf("it says %v", got)
+	}
+}
+
+// What pgxpool reads from the URL is not for the server.
+func TestPoolParametersInTheURLAreUnderstood(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.launch([]string{"serve"}, "DATABASE_URL="+h.url+"&pool_max_conns=7", "RIVERBEAT_POLL_INTERVAL=10m")
+	p.waitReady()
+	eventually(t, "NOTIFY is heard", func() bool { return p.ask("GET", "/readyz", nil, 200)["status"] == "ok" })
+}
+
+func TestOnLoopbackOnlyLocalNamesAreAnswered(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	p := h.start()
+	for host, want := range map[string]int{"localhost:1": 200, "127.0.0.1": 200, "[::1]:8080": 200, "evil.example:8080": 421, "127.0.0.1.evil.example": 421} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", p.base+"/v1/schedules", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: %s", host, response.Status)
+		}
+	}
 }
 
 func TestHealthAsksWhetherItIsReady(t *testing.T) {
@@ -513,7 +575,7 @@ func TestTheREADMEListsEverySetting(t *testing.T) {
 	}
 	var table []string
 	for line := range strings.Lines(string(readme)) {
-		if strings.HasPrefix(line, "| `DATABASE_URL`") || strings.HasPrefix(line, "| `REDIS_URL`") || strings.HasPrefix(line, "| `RIVERBEAT_") {
+		if strings.HasPrefix(line, "| `DATABASE_URL`") || strings.HasPrefix(line, "| `REDIS_URL`") || strings.HasPrefix(line, "| `RIVERBEAT_") || strings.HasPrefix(line, "| `ZONEINFO`") {
 			table = append(table, strings.TrimSpace(line))
 		}
 	}

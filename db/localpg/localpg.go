@@ -50,11 +50,12 @@ const (
 type Config struct {
 	// BinDir holds postgres and initdb. Empty: what Find returns.
 	BinDir string
-	// DataDir holds pgdata, password and postgres.log. It is made when absent and
+	// DataDir holds pgdata, password, port and postgres.log. It is made when absent and
 	// survives restarts. When we are root the server runs as user postgres, else
 	// nobody, and that user must be able to enter every folder above it.
 	DataDir string
-	// Port on 127.0.0.1. Zero: a free one.
+	// Port on 127.0.0.1. Zero: the one that the folder's server had last, or a free
+	// one where that is taken.
 	Port int
 	// Durable keeps what was committed even if the machine crashes.
 	Durable bool
@@ -256,21 +257,43 @@ func (s *Server) checkVersion(ctx context.Context) error {
 	return nil
 }
 
+// rememberedPort is the one that the folder's server had last, so that what was
+// told of it stays true; zero if there is none.
+func rememberedPort(file string) int {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0 // a new folder
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || port < 1024 || port > 65535 {
+		return 0
+	}
+	return port
+}
+
 // serve launches the server until it stays. A port that we chose and that is in
 // use is chosen anew; a server that is about to leave the data, as one does whose
 // parent was killed a moment ago, is waited for.
 func (s *Server) serve(ctx context.Context) error {
 	choose := s.config.Port == 0
+	remembered := filepath.Join(s.config.DataDir, "port")
+	if choose {
+		s.config.Port = rememberedPort(remembered)
+	}
 	for attempt := 1; ; attempt++ {
-		if choose {
+		if s.config.Port == 0 {
 			// Below the ports that systems give to outgoing connections: one of
 			// those might take it between Stop and Restart.
 			s.config.Port = 20_000 + mathrand.N(10_000)
 		}
 		err := s.launch(ctx)
+		if err == nil && choose {
+			err = os.WriteFile(remembered, []byte(strconv.Itoa(s.config.Port)+"\n"), 0o600)
+		}
 		var inUse *inUseError
 		switch {
 		case errors.Is(err, errPortInUse) && choose && attempt < 20:
+			s.config.Port = 0
 		case errors.As(err, &inUse) && inUse.leaving:
 			select {
 			case <-time.After(50 * time.Millisecond):

@@ -172,7 +172,7 @@ func TestARestartKeepsDataAndAddress(t *testing.T) {
 	}
 }
 
-func TestAnotherStartOnTheFolderKeepsDataAndPassword(t *testing.T) {
+func TestAnotherStartOnTheFolderKeepsDataAndAddress(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	first := start(t, localpg.Config{DataDir: dir})
@@ -183,6 +183,24 @@ func TestAnotherStartOnTheFolderKeepsDataAndPassword(t *testing.T) {
 	second := start(t, localpg.Config{DataDir: dir})
 	if got := value(t, second.URL(), "SELECT v FROM kept"); got != "here" {
 		t.Errorf("read %q", got)
+	}
+	if second.URL() != first.URL() {
+		t.Error("it has another address")
+	}
+	if err := second.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(first.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if third := start(t, localpg.Config{DataDir: dir}); third.URL() == first.URL() {
+		t.Error("it has an address that another program has")
 	}
 }
 
