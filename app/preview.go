@@ -14,28 +14,40 @@ type PreviewRun struct {
 	Note  string    // what is out of the ordinary; else empty
 }
 
-// Preview is the first runs of a spec after from, at most count of them and none
-// after the year 9998, as if its schedule were created at from. The error is a
-// *schedule.InvalidError.
-func Preview(spec schedule.Spec, from time.Time, count int) ([]PreviewRun, error) {
+// Preview is what a spec would do.
+type Preview struct {
+	Runs  []PreviewRun // the first ones
+	Total int64        // how many lie in the range, listed or not; only with an end
+}
+
+// PreviewSpec is the first runs of a spec after from and not after to (zero: the
+// year 9998), at most count of them, as if its schedule were created at from. The
+// error is a *schedule.InvalidError.
+func PreviewSpec(spec schedule.Spec, from, to time.Time, count int) (Preview, error) {
 	if err := spec.Validate(); err != nil {
-		return nil, err
+		return Preview{}, err
 	}
 	timing, err := spec.Timing(from)
 	if err != nil {
-		return nil, err
+		return Preview{}, err
 	}
 	if at := spec.At; !at.IsZero() && !at.After(from) {
-		return []PreviewRun{{At: at, Local: at.In(timing.Zone()), Note: "has passed: due at once"}}, nil
+		return Preview{Runs: []PreviewRun{{At: at, Local: at.In(timing.Zone()), Note: "has passed: due at once"}}, Total: 1}, nil
+	}
+	var p Preview
+	end := time.Date(9998, time.December, 31, 23, 59, 59, 0, time.UTC)
+	if !to.IsZero() {
+		end, p.Total = to, timing.Count(from, to)
 	}
 	if spec.MaxRuns > 0 {
 		count = int(min(int64(count), spec.MaxRuns))
+		p.Total = min(p.Total, spec.MaxRuns)
 	}
-	runs := make([]PreviewRun, 0, count)
-	for at := timing.Next(from); len(runs) < count && !at.IsZero() && at.Year() < 9999; at = timing.Next(at) {
-		runs = append(runs, PreviewRun{At: at, Local: at.In(timing.Zone())})
+	p.Runs = make([]PreviewRun, 0, min(count, 100))
+	for at := timing.Next(from); len(p.Runs) < count && !at.IsZero() && !at.After(end); at = timing.Next(at) {
+		p.Runs = append(p.Runs, PreviewRun{At: at, Local: at.In(timing.Zone())})
 	}
-	return runs, nil
+	return p, nil
 }
 
 // IsUnavailable reports whether a later try may succeed where this one failed:

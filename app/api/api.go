@@ -64,7 +64,7 @@ func New(config Config) http.Handler {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash = false
 	a := &api{Config: config}
-	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON)
+	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
@@ -222,6 +222,21 @@ func (a *api) checkQuery(c *gin.Context) {
 	if len(wrong) > 0 {
 		a.abort(c, invalidProblem(wrong))
 	}
+}
+
+type languageKey struct{}
+
+// chooseLanguage keeps the language that a request asks for words in.
+func chooseLanguage(c *gin.Context) {
+	language := schedule.ParseLanguage(c.GetHeader("Accept-Language"))
+	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), languageKey{}, language))
+	c.Writer.Header().Add("Vary", "Accept-Language")
+	c.Next()
+}
+
+func languageOf(ctx context.Context) schedule.Language {
+	language, _ := ctx.Value(languageKey{}).(schedule.Language)
+	return language
 }
 
 // secureHeaders denies browsers everything that JSON doesn't need.

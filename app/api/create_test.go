@@ -36,7 +36,8 @@ func TestCreateAnswersWithAllThatItKept(t *testing.T) {
 	delete(got, "updated_at")
 	want := (&reply{text: `{
 		"id": "` + id + `", "namespace": "growth", "name": "nightly report", "description": "Two\nlines", "labels": {"team": "growth", "tier": ""},
-		"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo", "start_at": "2026-12-31T15:00:00Z", "end_at": "2098-01-01T00:00:00Z", "jitter": "90s", "max_runs": 12},
+		"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo", "start_at": "2026-12-31T15:00:00Z", "end_at": "2098-01-01T00:00:00Z", "jitter": "90s", "max_runs": 12,
+			"description": "At 03:00 on weekdays, Asia/Tokyo, from 2027-01-01 00:00, until just before 2098-01-01 09:00, delayed by up to 90 seconds, at most 12 times"},
 		"job": {"kind": "webhook", "args": {"url": "https://example.com/hook", "body": {"a": [1, null, "<b>"]}}, "queue": "reports", "priority": 3, "max_attempts": 7, "tags": ["night", "report"]},
 		"misfire": "all", "misfire_grace": "90m", "misfire_limit": 5, "overlap": "allow", "overlap_stale_after": "168h",
 		"paused": true, "pause_reason": "Not yet.",
@@ -58,7 +59,8 @@ func TestCreateFillsInTheDefaults(t *testing.T) {
 	f := setup(t)
 	const defaults = `{
 		"namespace": "default", "description": "", "labels": {},
-		"spec": {"every": "15m", "timezone": "UTC", "start_at": null, "end_at": null, "jitter": "0s", "max_runs": null},
+		"spec": {"every": "15m", "timezone": "UTC", "start_at": null, "end_at": null, "jitter": "0s", "max_runs": null,
+			"description": "Every 15 minutes, UTC"},
 		"job": {"kind": "report", "args": {}, "queue": "default", "priority": 1, "max_attempts": 25, "tags": []},
 		"misfire": "once", "misfire_grace": null, "misfire_limit": 100, "overlap": "allow", "overlap_stale_after": null,
 		"paused": false, "pause_reason": "",

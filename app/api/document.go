@@ -63,6 +63,8 @@ type specDocument struct {
 	EndAt    *time.Time `json:"end_at" required:"false" doc:"Exclusive."`
 	Jitter   duration   `json:"jitter" required:"false" doc:"The most by which each run is delayed: for one run always by the same."`
 	MaxRuns  *int64     `json:"max_runs" required:"false" minimum:"1"`
+
+	Description string `json:"description" required:"false" readOnly:"true" doc:"When it runs, in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`
 }
 
 // jobDocument is the template of a River job in JSON.
@@ -145,10 +147,11 @@ func definitionDocument(s *schedule.Schedule) scheduleDocument {
 }
 
 // statusDocument is a whole schedule, as it is read.
-func statusDocument(status *schedule.Status) scheduleDocument {
+func statusDocument(status *schedule.Status, language schedule.Language) scheduleDocument {
 	s, c := &status.Schedule, &status.Cursor
 	d := definitionDocument(s)
 	d.ID, d.Version = s.ID.String(), s.Version
+	d.Spec.Description = schedule.Describe(s.Spec, language)
 	d.State, d.StateReason = string(status.State()), c.StateReason
 	d.NextRunAt, d.LastRunAt = optionalTime(c.NextRunAt), optionalTime(c.LastRunAt)
 	d.LastJobID, d.RunCount = jobID(c.LastJobID), c.RunCount

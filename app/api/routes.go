@@ -153,11 +153,14 @@ type scheduleAnswer struct {
 	Body     scheduleDocument
 }
 
-func answer(status *schedule.Status, err error) (*scheduleAnswer, error) {
-	if err != nil {
-		return nil, err
+// answer shows a schedule in the language that the request asks for.
+func answer(ctx context.Context) func(*schedule.Status, error) (*scheduleAnswer, error) {
+	return func(status *schedule.Status, err error) (*scheduleAnswer, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status, languageOf(ctx))}, nil
 	}
-	return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status)}, nil
 }
 
 func (a *api) create(ctx context.Context, in *struct{ Body body[scheduleDocument] }) (*scheduleAnswer, error) {
@@ -165,7 +168,7 @@ func (a *api) create(ctx context.Context, in *struct{ Body body[scheduleDocument
 	if err != nil {
 		return nil, err
 	}
-	out, err := answer(a.Service.Create(ctx, definition))
+	out, err := answer(ctx)(a.Service.Create(ctx, definition))
 	if err == nil {
 		out.Location = "/v1/schedules/" + out.Body.ID
 	}
@@ -258,7 +261,7 @@ func (a *api) list(ctx context.Context, in *listInput) (*listAnswer, error) {
 	out := &listAnswer{}
 	out.Body.Schedules = make([]scheduleDocument, len(page))
 	for i, status := range page {
-		out.Body.Schedules[i] = statusDocument(status)
+		out.Body.Schedules[i] = statusDocument(status, languageOf(ctx))
 	}
 	if more {
 		last := page[len(page)-1].Schedule.ID
@@ -272,7 +275,7 @@ func (a *api) get(ctx context.Context, in *ScheduleParams) (*scheduleAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	return answer(a.Service.Get(ctx, key))
+	return answer(ctx)(a.Service.Get(ctx, key))
 }
 
 // target is the schedule and the version that a write is about.
@@ -295,7 +298,7 @@ func (a *api) replace(ctx context.Context, in *replaceInput) (*scheduleAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return answer(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+	return answer(ctx)(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
 		// The namespace never changes, so it may be left out.
 		*s, err = decodeDefinition(in.Body.raw, s.Namespace)
 		return err
@@ -322,7 +325,7 @@ func (a *api) patch(ctx context.Context, in *patchInput) (*scheduleAnswer, error
 	if err != nil {
 		return nil, err
 	}
-	return answer(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+	return answer(ctx)(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
 		before, err := json.Marshal(definitionDocument(s))
 		if err != nil {
 			return fmt.Errorf("write the document to patch: %w", err)
@@ -378,7 +381,7 @@ func (a *api) pause(ctx context.Context, in *pauseInput) (*scheduleAnswer, error
 			return nil, err
 		}
 	}
-	return answer(a.Service.Pause(ctx, key, version, why.Reason))
+	return answer(ctx)(a.Service.Pause(ctx, key, version, why.Reason))
 }
 
 type resumeInput struct {
@@ -391,7 +394,7 @@ func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	return answer(a.Service.Resume(ctx, key, version))
+	return answer(ctx)(a.Service.Resume(ctx, key, version))
 }
 
 type runAnswer struct{ Body runDocument }
@@ -452,6 +455,7 @@ func (a *api) runs(ctx context.Context, in *runsInput) (*runsAnswer, error) {
 type previewDocument struct {
 	Spec  specDocument `json:"spec"`
 	From  *time.Time   `json:"from" required:"false" doc:"Runs after this instant; now when it is left out."`
+	To    *time.Time   `json:"to" required:"false" doc:"Runs up to this instant, included; then total says how many there are."`
 	Count *int         `json:"count" required:"false" minimum:"1" maximum:"1000" default:"10"`
 }
 
@@ -470,11 +474,13 @@ type previewRun struct {
 
 type previewAnswer struct {
 	Body struct {
-		Runs []previewRun `json:"runs" nullable:"false"`
+		Description string       `json:"description" doc:"The spec in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`
+		Runs        []previewRun `json:"runs" nullable:"false"`
+		Total       *int64       `json:"total" doc:"How many runs lie between from and to, listed or not; null without to."`
 	}
 }
 
-func (a *api) preview(_ context.Context, in *struct{ Body body[previewDocument] }) (*previewAnswer, error) {
+func (a *api) preview(ctx context.Context, in *struct{ Body body[previewDocument] }) (*previewAnswer, error) {
 	document := previewDocument{Spec: newDocument().Spec}
 	if err := in.Body.decode(&document); err != nil {
 		return nil, err
@@ -491,14 +497,27 @@ func (a *api) preview(_ context.Context, in *struct{ Body body[previewDocument] 
 			return nil, schedule.Invalid("from", "must be between the years 1970 and 9998")
 		}
 	}
+	var to time.Time
+	if document.To != nil {
+		if to = *document.To; !shown(to) {
+			return nil, schedule.Invalid("to", "must be between the years 1970 and 9998")
+		}
+		if !to.After(from) {
+			return nil, schedule.Invalid("to", "must be after from")
+		}
+	}
 	spec := document.Spec.spec()
-	runs, err := app.Preview(spec, from, count)
+	preview, err := app.PreviewSpec(spec, from, to, count)
 	if err != nil {
 		return nil, err
 	}
 	out := &previewAnswer{}
-	out.Body.Runs = make([]previewRun, len(runs))
-	for i, run := range runs {
+	out.Body.Description = schedule.Describe(spec, languageOf(ctx))
+	if document.To != nil {
+		out.Body.Total = &preview.Total
+	}
+	out.Body.Runs = make([]previewRun, len(preview.Runs))
+	for i, run := range preview.Runs {
 		out.Body.Runs[i] = previewRun{At: run.At, Local: run.Local.Format(time.RFC3339Nano), Note: run.Note}
 	}
 	return out, nil

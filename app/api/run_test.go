@@ -232,6 +232,44 @@ func waitForLock(t *testing.T, f *fixture) {
 	}
 }
 
+func TestPreviewCountsTheRunsOfARangeWithoutListingThemAll(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for body, want := range map[string][2]int{ // listed, in all
+		`{"spec": {"cron": "* * * * * *"}, "from": "2026-01-01T00:00:00Z", "to": "2036-01-01T00:00:00Z", "count": 3}`:                 {3, 315532800},
+		`{"spec": {"cron": "0 3 * * *"}, "from": "2026-11-24T03:00:00Z", "to": "2026-11-26T03:00:00Z"}`:                               {2, 2}, // after from, up to to
+		`{"spec": {"every": "15m"}, "from": "2026-11-24T00:00:00Z", "to": "2026-11-24T00:14:59Z"}`:                                    {0, 0},
+		`{"spec": {"every": "15m", "max_runs": 5}, "from": "2026-11-24T00:00:00Z", "to": "2027-11-24T00:00:00Z"}`:                     {5, 5},
+		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-03-27T12:00:00Z", "to": "2027-03-29T12:00:00Z"}`: {2, 2},
+	} {
+		got := f.do(t, "POST", "/v1/preview", body).want(t, http.StatusOK).object(t)
+		if listed, total := len(got.list("runs")), got.number(t, "total"); listed != want[0] || int(total) != want[1] {
+			t.Errorf("%s: %d listed of %d", body, listed, total)
+		}
+	}
+	for _, to := range []string{`"2026-11-24T00:00:00Z"`, `"2026-11-23T00:00:00Z"`, `"0001-01-01T00:00:00Z"`} {
+		f.do(t, "POST", "/v1/preview", `{"spec": {"every": "15m"}, "from": "2026-11-24T00:00:00Z", "to": `+to+`}`).refused(t, http.StatusUnprocessableEntity, "to")
+	}
+}
+
+func TestASpecIsDescribedInTheLanguageThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	const spec = `{"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo"}`
+	created := f.create(t, `{"name": "n", "spec": `+spec+`, "job": {"kind": "report"}}`)
+	for accepted, want := range map[string]string{
+		"": "At 03:00 on weekdays, Asia/Tokyo", "fr": "At 03:00 on weekdays, Asia/Tokyo", "ja, en;q=0.5": "平日 03:00(Asia/Tokyo)",
+	} {
+		for what, got := range map[string]string{
+			"read":    f.do(t, "GET", path(created), "", "Accept-Language", accepted).want(t, http.StatusOK).object(t).text("spec.description"),
+			"preview": f.do(t, "POST", "/v1/preview", `{"spec": `+spec+`}`, "Accept-Language", accepted).want(t, http.StatusOK).object(t).text("description"),
+			"list":    f.do(t, "GET", "/v1/schedules?name=n", "", "Accept-Language", accepted).want(t, http.StatusOK).object(t).list("schedules")[0].text("spec.description"),
+		} {
+			equal(t, accepted+": "+what, got, want)
+		}
+	}
+}
+
 func TestPreview(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
