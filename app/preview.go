@@ -45,7 +45,7 @@ func PreviewSpec(spec schedule.Spec, from, to time.Time, count int) (Preview, er
 	}
 	p.Runs = make([]PreviewRun, 0, min(count, 100))
 	for at := timing.Next(from); len(p.Runs) < count && !at.IsZero() && !at.After(end); at = timing.Next(at) {
-		p.Runs = append(p.Runs, PreviewRun{At: at, Local: at.In(timing.Zone())})
+		p.Runs = append(p.Runs, PreviewRun{At: at, Local: at.In(timing.Zone()), Note: timing.Note(at)})
 	}
 	return p, nil
 }

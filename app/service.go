@@ -344,6 +344,7 @@ func (s *Service) announceChange(op schedule.Op, status *schedule.Status) {
 func clone(s *schedule.Schedule) schedule.Schedule {
 	c := *s
 	c.Labels, c.Job.Tags, c.Job.Args = maps.Clone(s.Labels), slices.Clone(s.Job.Tags), slices.Clone(s.Job.Args)
+	c.Spec.Exclude = slices.Clone(s.Spec.Exclude)
 	return c
 }
 
@@ -354,19 +355,20 @@ func same(a, b *schedule.Schedule) bool {
 		!sameSpec(&x.Spec, &y.Spec) {
 		return false
 	}
-	x.Job.Args, x.Labels, x.Job.Tags, x.Spec = nil, nil, nil, schedule.Spec{}
-	y.Job.Args, y.Labels, y.Job.Tags, y.Spec = nil, nil, nil, schedule.Spec{}
+	// What the calendars say isn't part of the definition.
+	x.Job.Args, x.Labels, x.Job.Tags, x.Spec, x.Calendars = nil, nil, nil, schedule.Spec{}, nil
+	y.Job.Args, y.Labels, y.Job.Tags, y.Spec, y.Calendars = nil, nil, nil, schedule.Spec{}, nil
 	return reflect.DeepEqual(x, y)
 }
 
 // sameSpec compares instants as such, whatever their zones.
 func sameSpec(a, b *schedule.Spec) bool {
 	x, y := *a, *b
-	if !x.At.Equal(y.At) || !x.StartAt.Equal(y.StartAt) || !x.EndAt.Equal(y.EndAt) {
+	if !x.At.Equal(y.At) || !x.StartAt.Equal(y.StartAt) || !x.EndAt.Equal(y.EndAt) || !slices.Equal(x.Exclude, y.Exclude) {
 		return false
 	}
-	y.At, y.StartAt, y.EndAt = x.At, x.StartAt, x.EndAt
-	return x == y
+	y.At, y.StartAt, y.EndAt, y.Exclude = x.At, x.StartAt, x.EndAt, x.Exclude
+	return reflect.DeepEqual(x, y)
 }
 
 func sameJSON(a, b json.RawMessage) bool {

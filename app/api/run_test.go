@@ -282,8 +282,8 @@ func TestPreview(t *testing.T) {
 		// Strictly after.
 		`{"spec": {"cron": "0 3 * * *"}, "from": "2026-11-24T03:00:00Z", "count": 1}`: "2026-11-25T03:00:00Z 2026-11-25T03:00:00Z",
 		// A skipped local time runs after the gap, a repeated one once.
-		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-03-27T12:00:00Z", "count": 1}`: "2027-03-28T01:00:00Z 2027-03-28T03:00:00+02:00",
-		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-10-30T12:00:00Z", "count": 2}`: "2027-10-31T00:30:00Z 2027-10-31T02:30:00+02:00, 2027-11-01T01:30:00Z 2027-11-01T02:30:00+01:00",
+		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-03-27T12:00:00Z", "count": 1}`: "2027-03-28T01:00:00Z 2027-03-28T03:00:00+02:00 02:30 doesn't exist on this day: runs when the clocks have gone forward",
+		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-10-30T12:00:00Z", "count": 2}`: "2027-10-31T00:30:00Z 2027-10-31T02:30:00+02:00 02:30 comes twice on this day: runs the first time, 2027-11-01T01:30:00Z 2027-11-01T02:30:00+01:00",
 		// As if it were created at from.
 		`{"spec": {"every": "90m"}, "from": "2026-11-24T00:00:00+01:00", "count": 2}`:                                                     "2026-11-24T00:30:00Z 2026-11-24T00:30:00Z, 2026-11-24T02:00:00Z 2026-11-24T02:00:00Z",
 		`{"spec": {"every": "1.5s", "timezone": "Asia/Kolkata"}, "from": "2026-11-24T00:00:00Z", "count": 1}`:                             "2026-11-24T00:00:01.5Z 2026-11-24T05:30:01.5+05:30",

@@ -6,6 +6,7 @@
 //
 //   - Schedule: what runs, when, and under which policy.
 //   - Spec: the when: cron, every or at, in a zone, within a window.
+//   - Calendar: days on which schedules that name it don't run.
 //   - Job: the template of the River job that each run becomes.
 //   - Run: one occurrence and what became of it.
 //   - ScheduledFor: the nominal instant that the spec names for a run.

@@ -28,9 +28,13 @@ type Stretch struct {
 
 // Decision is what a schedule's turn comes to: what to enqueue, what to record,
 // and the cursor to leave behind.
+//
+// A stretch holds no occurrence of another one or of Enqueue. In time they lie
+// apart, too, but for those that calendars took away among missed ones: they are
+// a stretch of their own, which reaches into that of the missed ones.
 type Decision struct {
 	Enqueue []Occurrence // oldest first
-	Record  []Stretch    // oldest first; disjoint from Enqueue
+	Record  []Stretch    // by From, oldest first
 	Cursor  Cursor
 }
 
@@ -42,6 +46,7 @@ const (
 	WhySuperseded = "superseded" // the timing was edited before it was claimed
 	WhyPaused     = "paused"     // the schedule was paused before it was claimed
 	WhyDeleted    = "deleted"    // the schedule was deleted before it was claimed
+	WhyExcluded   = "excluded"   // a calendar takes it away
 )
 
 // Run is the stretch's line of the ledger.
@@ -90,7 +95,7 @@ func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 // NextRunAt keeps it: then only the policy or the jitter changed.
 func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 	c.Dirty, c.PlannedVersion = false, s.Version
-	timing, err := s.Spec.Timing(s.CreatedAt)
+	timing, err := s.Timing()
 	if err == nil {
 		err = s.Overlap.Supported()
 	}
@@ -106,19 +111,32 @@ func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 		return c
 	}
 	if s.Spec.At.IsZero() {
-		return place(s, timing, c, timing.Next(latest(c.ChangedAt, lastFor)))
+		after := latest(c.ChangedAt, lastFor)
+		c = place(s, timing, c, timing.Next(after))
+		if c.State == StateCompleted && timing.silent(after) {
+			c.StateReason = silentReason
+		}
+		return c
 	}
-	if s.Spec.At.Equal(lastFor) {
+	if timing.at.IsZero() {
+		c = place(s, timing, c, time.Time{})
+		c.StateReason = silentReason
+		return c
+	}
+	if timing.at.Equal(lastFor) {
 		return place(s, timing, c, time.Time{})
 	}
 	// An instant that had passed when it was written is due at once: its lateness
 	// counts from the writing.
-	c = place(s, timing, c, s.Spec.At)
+	c = place(s, timing, c, timing.at)
 	if !c.FireAt.IsZero() {
 		c.FireAt = latest(c.FireAt, c.ChangedAt)
 	}
 	return c
 }
+
+// silentReason explains a schedule that is completed before it ran.
+const silentReason = "calendars exclude every run to come"
 
 // SetAside is the cursor of a schedule that can't run until it is edited.
 func SetAside(c Cursor, reason string) Cursor {
@@ -149,7 +167,7 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 // afterwards. Occurrences that fired at most MisfireAfter ago are punctual and
 // run, each of them; older ones were missed, and the misfire policy decides.
 func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
-	timing, err := s.Spec.Timing(s.CreatedAt)
+	timing, err := s.Timing()
 	if err != nil {
 		return Decision{Cursor: SetAside(c, err.Error())}
 	}
@@ -178,6 +196,8 @@ func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
 		next = timing.Next(next)
 	}
 	d.limit(s, c.RunCount)
+	// What the calendars took away since the run before, or since the plan began.
+	d.excluded(timing, latest(timing.Latest(c.NextRunAt.Add(-time.Nanosecond)), c.ChangedAt))
 
 	d.Cursor.RunCount += int64(len(d.Enqueue))
 	if len(d.Enqueue) > 0 {
@@ -252,6 +272,28 @@ func (d *Decision) limit(s *Schedule, runCount int64) {
 		return
 	}
 	d.Enqueue = d.Enqueue[:left]
+}
+
+// excluded accounts for what calendars took away after the instant, up to the
+// last occurrence that the decision deals with: one stretch at most for each.
+func (d *Decision) excluded(timing *Timing, after time.Time) {
+	if timing.exclude == nil || timing.moves() || !timing.spec.At.IsZero() {
+		return
+	}
+	ends := make([]time.Time, 0, len(d.Record)+len(d.Enqueue))
+	for _, r := range d.Record {
+		ends = append(ends, r.Until)
+	}
+	for _, o := range d.Enqueue {
+		ends = append(ends, o.ScheduledFor)
+	}
+	for _, end := range ends { // the enqueued ones are the later ones
+		if taken, ok := timing.taken(after, end); ok {
+			d.Record = append(d.Record, taken)
+		}
+		after = end
+	}
+	slices.SortFunc(d.Record, func(a, b Stretch) int { return a.From.Compare(b.From) })
 }
 
 func latest(a, b time.Time) time.Time {

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,17 +10,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-// clock reads "15:04:05" as an instant of one day, "" as the zero time.
+// clock reads "15:04:05" as an instant of one day, a Tuesday, "36:00:00" as one of
+// the next, "" as the zero time.
 func clock(t testing.TB, text string) time.Time {
 	t.Helper()
 	if text == "" {
 		return time.Time{}
 	}
-	at, err := time.Parse("2006-01-02 15:04:05", "2026-11-24 "+text)
-	if err != nil {
+	var hours, minutes, seconds int
+	if _, err := fmt.Sscanf(text, "%d:%d:%d", &hours, &minutes, &seconds); err != nil {
 		t.Fatal(err)
 	}
-	return at
+	return time.Date(2026, 11, 24, hours, minutes, seconds, 0, time.UTC)
 }
 
 func hourly() *Schedule {
@@ -33,6 +35,11 @@ func TestPlan(t *testing.T) {
 	at := func(text string) func(*Schedule) {
 		return func(s *Schedule) { s.Spec.Cron, s.Spec.At = "", clock(t, text) }
 	}
+	exclude := func(text string) func(*Schedule) {
+		return func(s *Schedule) {
+			s.Spec.Exclude, s.Calendars = []string{"off"}, []Calendar{calendar(t, "off", "UTC", false, text)}
+		}
+	}
 	for _, row := range []struct {
 		claim     string
 		change    func(*Schedule)
@@ -42,6 +49,7 @@ func TestPlan(t *testing.T) {
 		next      string
 		fire      string // empty: as next
 		state     State
+		reason    string
 	}{
 		{claim: "a new cron runs at its first instant after the write", changedAt: "09:15:00", next: "10:00:00"},
 		{claim: "an edit on the instant itself goes on after it", changedAt: "09:00:00", next: "10:00:00"},
@@ -68,6 +76,30 @@ func TestPlan(t *testing.T) {
 		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "an overlap policy that nobody carries out yet is set aside", change: func(s *Schedule) { s.Overlap = OverlapSkip }, changedAt: "09:15:00", state: StateInvalid},
+		{claim: "days that a calendar excludes are passed over", change: exclude("2026-11-24"), changedAt: "09:15:00", next: "24:00:00"},
+		{claim: "so is a plan on the calendar's other side", change: func(s *Schedule) {
+			exclude("2026-11-24")(s)
+			s.Calendars[0].Timezone = "Asia/Tokyo"
+		}, changedAt: "09:15:00", next: "15:00:00"},
+		{claim: "a schedule whose every run is excluded is completed and says so", change: func(s *Schedule) {
+			exclude("2026-11-24..2026-11-25")(s)
+			s.Spec.EndAt = clock(t, "23:30:00")
+		}, changedAt: "09:15:00", state: StateCompleted, reason: silentReason},
+		{claim: "at on an excluded day is completed and says so", change: func(s *Schedule) {
+			exclude("2026-11-24")(s)
+			at("12:00:00")(s)
+		}, changedAt: "09:15:00", state: StateCompleted, reason: silentReason},
+		{claim: "or moves", change: func(s *Schedule) {
+			exclude("2026-11-24")(s)
+			at("12:00:00")(s)
+			s.Spec.OnExcluded = OnExcludedNextDay
+		}, changedAt: "09:15:00", next: "36:00:00"},
+		{claim: "moved into the past it is due at once", change: func(s *Schedule) {
+			exclude("2026-11-24")(s)
+			at("12:00:00")(s)
+			s.Spec.OnExcluded = OnExcludedPreviousDay
+		}, changedAt: "09:15:00", next: "-12:00:00", fire: "09:15:00"},
+		{claim: "a calendar that doesn't exist sets it aside", change: func(s *Schedule) { s.Spec.Exclude = []string{"gone"} }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "an edit mends what was set aside", cursor: Cursor{State: StateInvalid, StateReason: "broken"}, changedAt: "09:15:00", next: "10:00:00"},
 	} {
 		t.Run(row.claim, func(t *testing.T) {
@@ -87,7 +119,7 @@ func TestPlan(t *testing.T) {
 			want := cursor
 			want.Dirty, want.PlannedVersion = false, 3
 			want.NextRunAt, want.FireAt = clock(t, row.next), clock(t, row.fire)
-			want.State, want.StateReason = row.state, ""
+			want.State, want.StateReason = row.state, row.reason
 			if row.state == StateInvalid {
 				if got.StateReason == "" {
 					t.Error("no reason is given")
@@ -110,6 +142,11 @@ func TestDue(t *testing.T) {
 		why         string
 	}
 	minutely := func(s *Schedule) { s.Spec.Cron = "* * * * *" }
+	exclude := func(text string) func(*Schedule) {
+		return func(s *Schedule) {
+			s.Spec.Exclude, s.Calendars = []string{"off"}, []Calendar{calendar(t, "off", "UTC", false, text)}
+		}
+	}
 	for _, row := range []struct {
 		claim  string
 		change func(*Schedule)
@@ -117,10 +154,12 @@ func TestDue(t *testing.T) {
 		fire   string // empty: as next
 		count  int64  // of runs before
 		now    string
-		runs   []run
-		record []stretch
-		then   string // the next run afterwards
-		state  State
+
+		changedAt string
+		runs      []run
+		record    []stretch
+		then      string // the next run afterwards
+		state     State
 	}{
 		{claim: "a punctual run runs and the next is planned", next: "09:00:00", now: "09:00:01", runs: []run{{"09:00:00", enqueue}}, then: "10:00:00"},
 		{claim: "what isn't due stays", next: "10:00:00", now: "09:59:59", then: "10:00:00"},
@@ -159,6 +198,23 @@ func TestDue(t *testing.T) {
 		{claim: "at that was written late is punctual", change: func(s *Schedule) {
 			s.Spec.Cron, s.Spec.At, s.Misfire = "", clock(t, "08:00:00"), MisfireSkip
 		}, next: "08:00:00", fire: "09:00:00", now: "09:00:01", runs: []run{{"08:00:00", enqueue}}, state: StateCompleted},
+		{claim: "what a calendar took away since the run before is recorded", change: exclude("2026-11-23"), next: "00:00:00", now: "00:00:01",
+			runs: []run{{"00:00:00", enqueue}}, record: []stretch{{"00:00:00", "23:00:00", 24, WhyExcluded}}, then: "01:00:00"},
+		{claim: "but not what lies before the plan's beginning", change: exclude("2026-11-23"), changedAt: "-2:00:00", next: "00:00:00", now: "00:00:01",
+			runs: []run{{"00:00:00", enqueue}}, record: []stretch{{"23:00:00", "23:00:00", 1, WhyExcluded}}, then: "01:00:00"},
+		{claim: "nor what comes after the last run", change: exclude("2026-11-25"), next: "23:00:00", now: "23:00:01", runs: []run{{"23:00:00", enqueue}}, then: "48:00:00"},
+		{claim: "what was taken away among missed ones isn't missed", change: exclude("2026-11-25"), next: "22:00:00", now: "48:30:00",
+			runs: []run{{"00:00:00", catchUp}}, record: []stretch{{"22:00:00", "23:00:00", 2, WhyMisfire}, {"00:00:00", "23:00:00", 24, WhyExcluded}}, then: "49:00:00"},
+		{claim: "nor is it made up for", change: func(s *Schedule) { exclude("2026-11-25")(s); s.Misfire = MisfireAll }, next: "22:00:00", now: "48:30:00",
+			runs: []run{{"22:00:00", catchUp}, {"23:00:00", catchUp}, {"00:00:00", catchUp}}, record: []stretch{{"00:00:00", "23:00:00", 24, WhyExcluded}}, then: "49:00:00"},
+		{claim: "one stretch reaches into that of the missed ones", change: func(s *Schedule) { exclude("2026-11-25,2026-11-27")(s); s.Misfire = MisfireSkip }, next: "23:00:00", now: "96:30:00",
+			record: []stretch{{"23:00:00", "00:00:00", 26, WhyMisfire}, {"00:00:00", "23:00:00", 48, WhyExcluded}}, then: "97:00:00"},
+		{claim: "what moved wasn't taken away", change: func(s *Schedule) {
+			exclude("2026-11-23")(s)
+			s.Spec.Cron, s.Spec.OnExcluded = "0 9 * * 1", OnExcludedNextDay
+		}, next: "09:00:00", now: "09:00:01", runs: []run{{"09:00:00", enqueue}}, then: "153:00:00"},
+		{claim: "max_runs leaves nothing to be taken away after the last", change: func(s *Schedule) { exclude("2026-11-25")(s); s.Misfire, s.Spec.MaxRuns = MisfireAll, 2 }, next: "22:00:00", now: "48:30:00",
+			runs: []run{{"22:00:00", catchUp}, {"23:00:00", catchUp}}, state: StateCompleted},
 		{claim: "a paused schedule runs nothing", change: func(s *Schedule) { s.Paused = true }, next: "09:00:00", now: "09:00:01"},
 		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, next: "09:00:00", now: "09:00:01", state: StateInvalid},
 	} {
@@ -167,7 +223,7 @@ func TestDue(t *testing.T) {
 			if row.change != nil {
 				row.change(s)
 			}
-			cursor := Cursor{ScheduleID: s.ID, NextRunAt: clock(t, row.next), FireAt: clock(t, row.next), RunCount: row.count, State: StateActive}
+			cursor := Cursor{ScheduleID: s.ID, NextRunAt: clock(t, row.next), FireAt: clock(t, row.next), RunCount: row.count, State: StateActive, ChangedAt: clock(t, row.changedAt)}
 			if row.fire != "" {
 				cursor.FireAt = clock(t, row.fire)
 			}
@@ -202,8 +258,9 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// Whatever was missed, and however the turns fall: each occurrence that was owed
-// is covered exactly once, in order.
+// Whatever was missed, whatever calendars take away, and however the turns fall:
+// each occurrence of the spec is covered exactly once, in order. What calendars
+// took away among missed ones is a stretch of its own among them.
 func TestEveryOwedOccurrenceIsCoveredOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := hourly()
@@ -213,41 +270,94 @@ func TestEveryOwedOccurrenceIsCoveredOnce(t *testing.T) {
 		s.MisfireGrace = time.Duration(rapid.IntRange(0, 3600).Draw(t, "grace")) * time.Second
 		s.Spec.Jitter = time.Duration(rapid.IntRange(0, 90).Draw(t, "jitter")) * time.Second
 		begin := time.Date(2026, 11, 24, 2, 59, 30, 0, time.UTC)
-		timing, err := s.Spec.Timing(begin)
+		s.CreatedAt = begin
+		if rapid.Bool().Draw(t, "calendars") {
+			for i := range rapid.IntRange(1, 2).Draw(t, "number") {
+				c := Calendar{Namespace: "default", Name: fmt.Sprint("c", i), Weekends: rapid.Bool().Draw(t, "weekends")}
+				c.Timezone = rapid.SampledFrom([]string{"UTC", "Asia/Tokyo", "America/St_Johns"}).Draw(t, "zone")
+				for range rapid.IntRange(0, 3).Draw(t, "ranges") {
+					day := DateOf(begin).number() + rapid.Int64Range(-1, 6).Draw(t, "day")
+					c.Days = append(c.Days, DayRange{From: dateOf(day), To: dateOf(day + rapid.Int64Range(0, 1).Draw(t, "more"))})
+				}
+				s.Spec.Exclude, s.Calendars = append(s.Spec.Exclude, c.Name), append(s.Calendars, c)
+			}
+		}
+		base, err := s.Spec.Timing(begin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		timing, err := s.Timing()
 		if err != nil {
 			t.Fatal(err)
 		}
 		cursor := Plan(s, Cursor{ScheduleID: s.ID, ChangedAt: begin, State: StateActive}, time.Time{})
-		now, last := begin, begin
+		now, last := begin, begin // last: what is covered so far
 		for range rapid.IntRange(1, 6).Draw(t, "turns") {
-			now = now.Add(time.Duration(rapid.IntRange(1, 7200).Draw(t, "seconds")) * time.Second)
+			now = now.Add(time.Duration(rapid.IntRange(1, 2*86400).Draw(t, "seconds")) * time.Second)
 			d := Due(s, cursor, now, Rules{MisfireAfter: 10 * time.Second})
 			cursor = d.Cursor
-			// Merge runs and records by time: they must tile the occurrences.
-			i, j := 0, 0
-			for i < len(d.Enqueue) || j < len(d.Record) {
-				var from, until time.Time
-				count := int64(1)
-				if j == len(d.Record) || i < len(d.Enqueue) && d.Enqueue[i].ScheduledFor.Before(d.Record[j].From) {
-					from, until = d.Enqueue[i].ScheduledFor, d.Enqueue[i].ScheduledFor
-					i++
-				} else {
-					from, until, count = d.Record[j].From, d.Record[j].Until, d.Record[j].Count
-					j++
-				}
-				if next := timing.Next(last); !from.Equal(next) {
-					t.Fatalf("after %v comes %v, not %v", last, from, next)
-				}
-				if n := timing.Count(last, until); n != count {
-					t.Fatalf("%v to %v covers %d, not %d", from, until, count, n)
-				}
-				last = until
+			lines := slices.Clone(d.Record)
+			for _, o := range d.Enqueue {
+				lines = append(lines, Stretch{From: o.ScheduledFor, Until: o.ScheduledFor, Count: 1, Outcome: OutcomeEnqueued})
 			}
+			// Each line has the occurrences of its sort from its first to its last.
+			var covered, ran int64
+			until := last
+			for _, line := range lines {
+				before := line.From.Add(-time.Nanosecond)
+				want := timing.Count(before, line.Until)
+				if line.Outcome == OutcomeSkipped {
+					want = base.Count(before, line.Until) - want
+					for _, end := range []time.Time{line.From, line.Until} {
+						if !excludedPlainly(s.Calendars, end) || !base.Latest(end).Equal(end) {
+							t.Fatalf("%+v isn't what calendars took away", line)
+						}
+					}
+					if line.Why != WhyExcluded {
+						t.Fatalf("%+v gives another reason", line)
+					}
+				} else {
+					ran += line.Count
+				}
+				if line.Count != want || want == 0 {
+					t.Fatalf("%+v should cover %d", line, want)
+				}
+				if run := line.Run(s, now); run.Outcome != line.Outcome || run.Why != line.Why || run.Count != line.Count || !run.ScheduledFor.Equal(line.From) {
+					t.Fatalf("%+v is the ledger's %+v", line, run)
+				}
+				covered += line.Count
+				if line.Until.After(until) {
+					until = line.Until
+				}
+			}
+			// Together they tile what there was since the turn before.
+			if want := base.Count(last, until); covered != want {
+				t.Fatalf("from %v to %v they cover %d, not %d: %+v", last, until, covered, want, lines)
+			}
+			if want := timing.Count(last, until); ran != want {
+				t.Fatalf("from %v to %v %d ran or were missed, not %d: %+v", last, until, ran, want, lines)
+			}
+			slices.SortFunc(lines, func(a, b Stretch) int { return a.From.Compare(b.From) })
+			var end, taken time.Time
+			for _, line := range lines {
+				edge := &end
+				if line.Outcome == OutcomeSkipped {
+					edge = &taken
+				}
+				if !line.From.After(*edge) {
+					t.Fatalf("%+v overlaps the line before", line)
+				}
+				*edge = line.Until
+			}
+			last = until
 			if next := timing.Next(last); !cursor.NextRunAt.Equal(next) {
 				t.Fatalf("the cursor stands at %v, not at %v", cursor.NextRunAt, next)
 			}
-			if !cursor.FireAt.After(now) {
+			if !cursor.NextRunAt.IsZero() && !cursor.FireAt.After(now) {
 				t.Fatalf("at %v it is due at %v still", now, cursor.FireAt)
+			}
+			if cursor.NextRunAt.IsZero() {
+				return
 			}
 		}
 	})

@@ -13,8 +13,9 @@ type Schedule struct {
 	Description string
 	Labels      map[string]string
 
-	Spec Spec
-	Job  Job
+	Spec      Spec
+	Calendars []Calendar // those that Spec.Exclude names, as they stand; whoever reads the schedule fills them in
+	Job       Job
 
 	Misfire           Misfire
 	MisfireGrace      time.Duration // zero: however long ago
@@ -41,7 +42,22 @@ type Spec struct {
 	EndAt    time.Time     // exclusive; zero: for ever
 	Jitter   time.Duration // the most by which a run is delayed
 	MaxRuns  int64         // zero: without limit
+
+	Exclude    []string   // names of calendars on whose days nothing runs
+	OnExcluded OnExcluded // empty: skip
 }
+
+// OnExcluded says what becomes of a run on a day that a calendar excludes. A run
+// that moves keeps its time of day, and is one with another run at its new
+// instant. It moves only within the window from StartAt to EndAt.
+type OnExcluded string
+
+// What may become of it.
+const (
+	OnExcludedSkip        OnExcluded = "skip"         // it doesn't run
+	OnExcludedNextDay     OnExcluded = "next_day"     // it runs on the first later day that isn't excluded
+	OnExcludedPreviousDay OnExcluded = "previous_day" // it runs on the last earlier day that isn't excluded
+)
 
 // Job is the template of the River job that each run becomes.
 type Job struct {

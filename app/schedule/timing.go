@@ -9,21 +9,31 @@ import (
 
 // Timing is a Spec made ready to be asked when it runs. It is immutable and
 // safe for concurrent use.
+//
+// With calendars there are two sorts of occurrences: those that the spec names,
+// its base, and those that are left when the calendars have taken away or moved
+// what they exclude. Only the latter run: Next, Latest, Count and FireAt know no
+// others.
 type Timing struct {
 	spec   Spec
 	cron   *Cron // nil unless the spec is cron
 	zone   *time.Location
 	anchor time.Time // of every: its occurrences are anchor + n·every
+
+	exclude *exclusion // nil: nothing is excluded
+	lanes   []lane     // what runs, by its time of day; nil unless excluded runs move
+	at      time.Time  // of at: when it runs, its base too; zero: not at all
 }
 
-// Timing reads the spec. createdAt anchors every when there is no StartAt. The
-// error is an *InvalidError.
+// Timing reads the spec, without the calendars that it names: Schedule.Timing
+// has them. createdAt anchors every when there is no StartAt. The error is an
+// *InvalidError.
 func (s Spec) Timing(createdAt time.Time) (*Timing, error) {
 	zone, err := loadZone(s.Timezone)
 	if err != nil {
 		return nil, Invalid("spec.timezone", err.Error())
 	}
-	t := &Timing{spec: s, zone: zone, anchor: createdAt}
+	t := &Timing{spec: s, zone: zone, anchor: createdAt, at: s.At}
 	if !s.StartAt.IsZero() {
 		t.anchor = s.StartAt
 	}
@@ -32,6 +42,23 @@ func (s Spec) Timing(createdAt time.Time) (*Timing, error) {
 			return nil, Invalid("spec.cron", err.Error())
 		}
 	}
+	if err := t.checkMoves(); err != nil {
+		return nil, Invalid("spec.on_excluded", err.Error())
+	}
+	return t, nil
+}
+
+// Timing is the spec's with the calendars that it names, which s.Calendars must
+// hold. The error is an *InvalidError.
+func (s *Schedule) Timing() (*Timing, error) {
+	t, err := s.Spec.Timing(s.CreatedAt)
+	if err != nil || len(s.Spec.Exclude) == 0 {
+		return t, err
+	}
+	if t.exclude, err = newExclusion(s.Spec.Exclude, s.Calendars, t.zone); err != nil {
+		return nil, Invalid("spec.exclude", err.Error())
+	}
+	t.lay()
 	return t, nil
 }
 
@@ -70,20 +97,110 @@ func loadZone(name string) (*time.Location, error) {
 func (t *Timing) Zone() *time.Location { return t.zone }
 
 // Next is the first occurrence strictly after the instant, or the zero time if
-// none will come.
+// none will come, or if calendars exclude all of the next 40 years.
 func (t *Timing) Next(after time.Time) time.Time {
-	// StartAt is inclusive, so the search begins just before it.
-	if start := t.spec.StartAt; !start.IsZero() && after.Before(start) {
-		after = start.Add(-time.Nanosecond)
+	after = t.fromStart(after)
+	switch {
+	case t.exclude == nil:
+		return t.baseNext(after)
+	case t.lanes != nil:
+		return t.lanesNext(after)
 	}
+	limit := after.Unix() + horizonSeconds
+	for {
+		next := t.baseNext(after)
+		if next.IsZero() {
+			return next
+		}
+		free := t.exclude.free(next.Unix(), 1)
+		if free == next.Unix() {
+			return next
+		}
+		if free > limit {
+			return time.Time{}
+		}
+		after = time.Unix(free, 0).Add(-time.Nanosecond)
+	}
+}
+
+// Latest is the last occurrence not after the instant, or the zero time if
+// there was none, or if calendars exclude all of the 40 years before.
+func (t *Timing) Latest(upTo time.Time) time.Time {
+	upTo = t.beforeEnd(upTo)
+	switch {
+	case t.exclude == nil:
+		return t.baseLatest(upTo)
+	case t.lanes != nil:
+		return t.lanesLatest(upTo)
+	}
+	limit := upTo.Unix() - horizonSeconds
+	for {
+		latest := t.baseLatest(upTo)
+		if latest.IsZero() {
+			return latest
+		}
+		free := t.exclude.free(latest.Unix(), -1)
+		if free == latest.Unix() {
+			return latest
+		}
+		if free < limit {
+			return time.Time{}
+		}
+		upTo = time.Unix(free+1, 0).Add(-time.Nanosecond)
+	}
+}
+
+// Count is the number of occurrences after from and not after to. Where excluded
+// runs move, it counts no further than MaxMovedCount.
+func (t *Timing) Count(from, to time.Time) int64 {
+	switch {
+	case t.exclude == nil:
+		return t.baseCount(from, to)
+	case t.lanes != nil:
+		return t.lanesCount(from, to)
+	}
+	// From each occurrence to the next excluded day all are left.
+	var count int64
+	for from.Before(to) {
+		next := t.Next(from)
+		if next.IsZero() || next.After(to) {
+			break
+		}
+		from = earliest(to, time.Unix(t.exclude.block(next.Unix(), 1, to.Unix()), 0).Add(-time.Nanosecond))
+		count += t.baseCount(next.Add(-time.Nanosecond), from)
+	}
+	return count
+}
+
+// fromStart is the instant, or just before StartAt, which is inclusive, if it
+// is earlier.
+func (t *Timing) fromStart(after time.Time) time.Time {
+	if start := t.spec.StartAt; !start.IsZero() && after.Before(start) {
+		return start.Add(-time.Nanosecond)
+	}
+	return after
+}
+
+// beforeEnd is the instant, or just before EndAt, which is exclusive, if it is
+// later.
+func (t *Timing) beforeEnd(upTo time.Time) time.Time {
+	if end := t.spec.EndAt; !end.IsZero() && !upTo.Before(end) {
+		return end.Add(-time.Nanosecond)
+	}
+	return upTo
+}
+
+// baseNext, baseLatest and baseCount are Next, Latest and Count of the base.
+func (t *Timing) baseNext(after time.Time) time.Time {
+	after = t.fromStart(after)
 	var next time.Time
 	switch {
 	case t.cron != nil:
 		next = t.cron.Next(after, t.zone)
 	case t.spec.Every > 0:
 		next = everyAt(t.anchor, t.spec.Every, everySteps(t.anchor, after, t.spec.Every)+1)
-	case after.Before(t.spec.At):
-		next = t.spec.At
+	case after.Before(t.at):
+		next = t.at
 	}
 	if next.IsZero() || !t.spec.EndAt.IsZero() && !next.Before(t.spec.EndAt) {
 		return time.Time{}
@@ -91,13 +208,8 @@ func (t *Timing) Next(after time.Time) time.Time {
 	return next.UTC()
 }
 
-// Latest is the last occurrence not after the instant, or the zero time if
-// there was none.
-func (t *Timing) Latest(upTo time.Time) time.Time {
-	// EndAt is exclusive, so the search begins just before it.
-	if end := t.spec.EndAt; !end.IsZero() && !upTo.Before(end) {
-		upTo = end.Add(-time.Nanosecond)
-	}
+func (t *Timing) baseLatest(upTo time.Time) time.Time {
+	upTo = t.beforeEnd(upTo)
 	var latest time.Time
 	switch {
 	case t.cron != nil:
@@ -106,8 +218,8 @@ func (t *Timing) Latest(upTo time.Time) time.Time {
 		if !upTo.Before(t.anchor) {
 			latest = everyAt(t.anchor, t.spec.Every, everySteps(t.anchor, upTo, t.spec.Every))
 		}
-	case !t.spec.At.After(upTo):
-		latest = t.spec.At
+	case !t.at.After(upTo):
+		latest = t.at
 	}
 	if latest.IsZero() || latest.Before(t.spec.StartAt) {
 		return time.Time{}
@@ -115,14 +227,8 @@ func (t *Timing) Latest(upTo time.Time) time.Time {
 	return latest.UTC()
 }
 
-// Count is the number of occurrences after from and not after to.
-func (t *Timing) Count(from, to time.Time) int64 {
-	if start := t.spec.StartAt; !start.IsZero() && from.Before(start) {
-		from = start.Add(-time.Nanosecond)
-	}
-	if end := t.spec.EndAt; !end.IsZero() && !to.Before(end) {
-		to = end.Add(-time.Nanosecond)
-	}
+func (t *Timing) baseCount(from, to time.Time) int64 {
+	from, to = t.fromStart(from), t.beforeEnd(to)
 	if !from.Before(to) {
 		return 0
 	}
@@ -131,7 +237,7 @@ func (t *Timing) Count(from, to time.Time) int64 {
 		return t.cron.Count(from, to, t.zone)
 	case t.spec.Every > 0:
 		return everySteps(t.anchor, to, t.spec.Every) - everySteps(t.anchor, from, t.spec.Every)
-	case from.Before(t.spec.At) && !t.spec.At.After(to):
+	case from.Before(t.at) && !t.at.After(to):
 		return 1
 	}
 	return 0

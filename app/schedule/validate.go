@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -31,7 +32,11 @@ const (
 	MaxJitter            = 24 * time.Hour
 	MinEvery             = time.Second
 	MaxEvery             = 3650 * 24 * time.Hour
+	MaxExclude           = 16
+	MaxMovedTimes        = 24 // times of day that a cron spec whose runs move may have
 )
+
+const labelRule = "must be 1 to 63 lower-case letters, digits and hyphens, the first not a hyphen"
 
 var (
 	namespacePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -48,7 +53,7 @@ func (s *Schedule) Validate() error {
 		f.add("name", "is missing")
 	}
 	if !namespacePattern.MatchString(s.Namespace) {
-		f.add("namespace", "must be 1 to 63 lower-case letters, digits and hyphens, the first not a hyphen")
+		f.add("namespace", labelRule)
 	}
 	f.text("description", s.Description, MaxDescriptionLength)
 	f.text("pause_reason", s.PauseReason, MaxPauseReasonLength)
@@ -119,6 +124,17 @@ func (s Spec) validate(f *fields) {
 	}
 	if s.MaxRuns < 0 {
 		f.add("spec.max_runs", "must be at least 1, or null")
+	}
+	if len(s.Exclude) > MaxExclude {
+		f.add("spec.exclude", fmt.Sprintf("names %d calendars: at most %d are allowed", len(s.Exclude), MaxExclude))
+	}
+	for i, name := range s.Exclude[:min(len(s.Exclude), MaxExclude)] {
+		if !namespacePattern.MatchString(name) {
+			f.add(fmt.Sprintf("spec.exclude.%d", i), labelRule)
+		}
+		if slices.Contains(s.Exclude[:i], name) {
+			f.add(fmt.Sprintf("spec.exclude.%d", i), "is named already")
+		}
 	}
 	if _, err := s.Timing(time.Time{}); err != nil {
 		f.addAll(err)
