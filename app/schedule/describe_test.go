@@ -537,7 +537,7 @@ func checkWords(t rapid.TB, spec Spec) {
 			t.Fatalf("%+v is %q, which isn't plain text", spec, words)
 		}
 		// A format without its argument, a list without items, a word left out.
-		for _, mistake := range []string{"%", "  ", " ,", "、、", "・・", "1 minutes", "on and", "of of"} {
+		for _, mistake := range []string{"%", "  ", " ,", "、、", "・・", " 1 minutes", "on and", "of of"} {
 			if strings.Contains(words, mistake) {
 				t.Fatalf("%+v is %q, which has %q", spec, words, mistake)
 			}
