@@ -435,3 +435,54 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 		}
 	}
 }
+
+// An older mark, as of an edit by SQL, may be planned by a dispatch at the very
+// moment when somebody renames the schedule.
+func TestARenameDoesNotUndoTheDispatchThatItMet(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	created, err := f.Create(t.Context(), aSchedule("n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := [16]byte(created.Schedule.ID)
+	exec := func(do func(string, ...any) error, sql string) {
+		t.Helper()
+		if err := do(sql, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := func(sql string, args ...any) error { _, err := f.pool.Exec(t.Context(), sql, args...); return err }
+	exec(pool, `UPDATE riverbeat.cursors SET dirty = true WHERE schedule_id = $1`)
+	tx, err := f.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	dispatch := func(sql string, args ...any) error { _, err := tx.Exec(t.Context(), sql, args...); return err }
+	exec(dispatch, `UPDATE riverbeat.cursors SET dirty = false, run_count = 1, last_job_id = 77 WHERE schedule_id = $1`)
+	renamed := make(chan error)
+	go func() {
+		_, err := f.Edit(t.Context(), app.Key{ID: created.Schedule.ID}, app.AnyVersion, func(s *schedule.Schedule) error {
+			s.Name = "renamed"
+			return nil
+		})
+		renamed <- err
+	}()
+	for waiting := false; !waiting; time.Sleep(5 * time.Millisecond) {
+		err := f.pool.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-renamed; err != nil {
+		t.Fatal(err)
+	}
+	status, err := f.Get(t.Context(), app.Key{ID: created.Schedule.ID})
+	if err != nil || status.Cursor.RunCount != 1 || status.Cursor.LastJobID != 77 || status.Schedule.Name != "renamed" {
+		t.Errorf("it stands at %+v, %v", status, err)
+	}
+}

@@ -405,3 +405,26 @@ func TestAMillionSecondsMissedAreOneRunAndOneLine(t *testing.T) {
 	b.equals("seconds without a line", 0, `
 		SELECT extract(epoch FROM max(scheduled_for) - min(scheduled_for))::int + 1 - sum(count)::int FROM riverbeat.runs`)
 }
+
+func TestTruncateDoesNotMeetADispatchInADeadlock(t *testing.T) {
+	b := setup(t)
+	b.insert(3, "at", "clock_timestamp()")
+	ctx := context.Background()
+	dispatch, err := b.pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dispatch.Rollback(ctx)
+	if _, err := dispatch.Exec(ctx, `SELECT FROM riverbeat.cursors LIMIT 1 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(`SET statement_timeout = '10s'; TRUNCATE riverbeat.schedules`) // waits for nobody
+	if err := dispatch.Rollback(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.equals("cursors, but for the one that was held", 1, `SELECT count(*) FROM riverbeat.cursors`)
+	b.exec(`UPDATE riverbeat.cursors SET next_run_at = clock_timestamp(), fire_at = clock_timestamp()`)
+	b.start(nil, nil)
+	b.becomes("the held one is dropped too", `SELECT count(*) = 0 FROM riverbeat.cursors`)
+	b.equals("jobs", 0, `SELECT count(*) FROM river_job`)
+}
