@@ -95,10 +95,7 @@ func versionTable(ctx context.Context, pool *pgxpool.Pool) (string, error) {
 // Up applies everything that is missing, River's first.
 func (m *Migrator) Up(ctx context.Context) error {
 	return m.locked(ctx, func() error {
-		if err := m.upRiver(ctx); err != nil {
-			return err
-		}
-		if err := m.makeSchema(ctx); err != nil {
+		if err := m.prepare(ctx); err != nil {
 			return err
 		}
 		results, err := m.provider.Up(ctx)
@@ -110,10 +107,7 @@ func (m *Migrator) Up(ctx context.Context) error {
 // UpByOne applies River's migrations and the next of ours.
 func (m *Migrator) UpByOne(ctx context.Context) error {
 	return m.locked(ctx, func() error {
-		if err := m.upRiver(ctx); err != nil {
-			return err
-		}
-		if err := m.makeSchema(ctx); err != nil {
+		if err := m.prepare(ctx); err != nil {
 			return err
 		}
 		return m.one(m.provider.UpByOne(ctx))
@@ -273,8 +267,12 @@ func (m *Migrator) upRiver(ctx context.Context) error {
 	return nil
 }
 
-// makeSchema makes the schema that goose's version table stands in.
-func (m *Migrator) makeSchema(ctx context.Context) error {
+// prepare brings what our migrations build on: River's tables, and the schema
+// that goose's version table stands in.
+func (m *Migrator) prepare(ctx context.Context) error {
+	if err := m.upRiver(ctx); err != nil {
+		return err
+	}
 	_, err := m.pool.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS riverbeat`)
 	return wrap(err, "make the schema")
 }

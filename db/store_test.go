@@ -1091,6 +1091,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 			return err
 		}, neither},
 		"a standby":           {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},
+		"a trigger's refusal": {statement(`DO $$ BEGIN RAISE EXCEPTION 'no'; END $$`), data},
 		"NUL in jsonb":        {statement(`SELECT '{"a": "\u0000"}'::jsonb`), data},
 		"not JSON":            {statement(`SELECT '{'::jsonb`), data},
 		"out of range":        {statement(`SELECT 99999::smallint`), data},
@@ -1113,6 +1114,9 @@ func TestErrorsAreToldApart(t *testing.T) {
 				}
 				if got := db.IsDataError(err); got != (row.want == data) {
 					t.Errorf("IsDataError(%v) is %t", err, got)
+				}
+				if slow := name == "statement timeout" || name == "deadline"; slow && !db.IsTimeout(err) || row.want != unavailable && db.IsTimeout(err) {
+					t.Errorf("IsTimeout(%v) is %t", err, !slow)
 				}
 			}
 		})
@@ -1145,6 +1149,18 @@ func TestTransactionsReadWhatIsCommittedWhateverTheDefaultIs(t *testing.T) {
 		}
 		return err
 	})
+}
+
+func TestTheURLMaySayHowManyConnectionsAPoolHas(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]int32{"postgres://h/d": 3, "postgres://h/d?pool_max_conns=7": 7, "host=h pool_max_conns=8": 8} {
+		pool, err := db.OpenPool(t.Context(), url, "test", 3)
+		must(t, err)
+		if got := pool.Config().MaxConns; got != want {
+			t.Errorf("%s: %d, want %d", url, got, want)
+		}
+		pool.Close()
+	}
 }
 
 func TestAPoolNeverShowsItsPassword(t *testing.T) {

@@ -25,9 +25,6 @@ type ClientConfig struct {
 	// Queues are the queues to work and how many jobs of each at once.
 	// Empty: 100 of "default".
 	Queues map[string]int
-	// JobTimeout is the longest that a job whose kind has no limit of its own
-	// may run. Both built-in kinds have one. Zero: 1 minute.
-	JobTimeout time.Duration
 	// SoftStop is how long a stop waits for running jobs. Those that are left
 	// are interrupted and become available again, without a lost attempt.
 	// Zero: 20 s, which fits the 30 s that orchestrators usually grant.
@@ -52,14 +49,15 @@ type ClientConfig struct {
 	Logger *slog.Logger
 }
 
+// jobTimeout is the longest that a job may run whose kind has no limit of its
+// own. Both built-in kinds have one.
+const jobTimeout = time.Minute
+
 // NewClient is a River client that works the kinds webhook and listed_info. It
 // does nothing until it is started; whoever starts it stops it.
 func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error) {
 	if len(c.Queues) == 0 {
 		c.Queues = map[string]int{river.QueueDefault: 100}
-	}
-	if c.JobTimeout == 0 {
-		c.JobTimeout = time.Minute
 	}
 	if c.SoftStop == 0 {
 		c.SoftStop = 20 * time.Second
@@ -102,10 +100,10 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		FetchCooldown:       cooldown,
 		FetchPollInterval:   poll,
 		PollOnly:            c.PollOnly,
-		JobTimeout:          c.JobTimeout,
+		JobTimeout:          jobTimeout,
 		// A job whose process died is tried again after this, or after its kind's
 		// own limit if that is longer. River's hour is a long time to be late.
-		RescueStuckJobsAfter:   c.JobTimeout + time.Minute,
+		RescueStuckJobsAfter:   jobTimeout + time.Minute,
 		SoftStopTimeout:        c.SoftStop,
 		LeaderElectionDisabled: c.NeverLead,
 		Logger:                 c.Logger,
@@ -125,8 +123,8 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 // programs that would destroy their work, and a longer RescueStuckJobsAfter
 // would only delay it, for our own jobs as well. Never leading isn't the answer
 // either, since where riverbeat is alone nobody would promote retries. So other
-// programs' stuck jobs are left as they are, with a warning. Where such a
-// program leaves jobs running when it dies, let it lead: ClientConfig.NeverLead.
+// programs' stuck jobs are left as they are, with a warning: to be
+// rescued they need their own program's client to lead.
 //
 // PluginInit and PluginPilot are the seam that River has for changing this. It
 // isn't covered by River's promise of stability; a test holds it in place.

@@ -394,3 +394,22 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestForeignHostsAreRefusedOnlyByAServerThatIsLocal(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]int{"localhost": 200, "LOCALHOST:1": 200, "127.0.0.1:8080": 200, "[::1]": 200, "evil.example": 421, "127.0.0.1.evil.example:80": 421, "localhost.evil.example": 421} {
+		for _, local := range []bool{true, false} {
+			handler := New(Config{LocalOnly: local, Log: dbtest.Log(t)})
+			request := httptest.NewRequestWithContext(t.Context(), "GET", "/livez", nil)
+			request.Host = host
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, request)
+			if !local {
+				want = 200
+			}
+			if answer.Code != want {
+				t.Errorf("%s, local %t: %d, want %d: %s", host, local, answer.Code, want, answer.Body)
+			}
+		}
+	}
+}

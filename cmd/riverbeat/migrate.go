@@ -69,13 +69,17 @@ func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db
 	}
 	pool, err := db.OpenPool(ctx, url, "riverbeat-migrate", 4)
 	if err != nil {
-		return &configError{fmt.Errorf("DATABASE_URL or %s: %w", variable("listen-database-url"), err)}
+		name := variable("database-url")
+		if p.config.ListenDatabaseURL != "" {
+			name = variable("listen-database-url")
+		}
+		return &configError{fmt.Errorf("%s: %w", name, err)}
 	}
 	defer pool.Close()
-	return migrateWith(ctx, p, pool, do)
+	return p.migrateWith(ctx, pool, do)
 }
 
-func migrateWith(ctx context.Context, p *program, pool *pgxpool.Pool, do func(context.Context, *db.Migrator) error) (err error) {
+func (p *program) migrateWith(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, *db.Migrator) error) (err error) {
 	migrator, err := db.NewMigrator(ctx, pool, p.log)
 	if err != nil {
 		return err

@@ -249,7 +249,7 @@ func (s *server) waitForSchema(ctx context.Context) bool {
 func (s *server) checkSchema(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return migrateWith(ctx, s.program, s.pool, func(ctx context.Context, m *db.Migrator) error { return m.Check(ctx) })
+	return s.migrateWith(ctx, s.pool, func(ctx context.Context, m *db.Migrator) error { return m.Check(ctx) })
 }
 
 // runRoles runs what the roles ask for until the context ends.

@@ -411,6 +411,7 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_ADDR=127.0.0.1:99999", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_QUEUES=Bad Queue!", 78, `RIVERBEAT_QUEUES: must be queue=workers pairs such as "default=100,reports=5"`},
 		{"RIVERBEAT_JQUANTS_URL=http://x/?a=b", 78, "RIVERBEAT_JQUANTS_URL: must be an http or https URL without a query"},
+		{"RIVERBEAT_JQUANTS_URL=http://x/#a", 78, "RIVERBEAT_JQUANTS_URL: must be an http or https URL without a query"},
 		{"RIVERBEAT_LISTEN_DATABASE_URL=host=h password = secret port=x", 78, "RIVERBEAT_LISTEN_DATABASE_URL: isn't a URL"},
 		{"RIVERBEAT_ADDR=secret", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_LOG_LEVEL=secret", 78, "RIVERBEAT_LOG_LEVEL: must be"},
