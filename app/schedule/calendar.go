@@ -15,7 +15,6 @@ type Calendar struct {
 	Days      []DayRange
 
 	// Kept by the database.
-	ID        ID
 	Version   int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
