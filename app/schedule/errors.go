@@ -22,10 +22,13 @@ var (
 	ErrInvalidState = errors.New("the schedule is invalid and can't run until it is edited")
 )
 
-// CalendarUsedError: the calendar can't be deleted while a schedule names it.
+// CalendarUsedError is that of a calendar that can't be deleted while a schedule
+// names it.
 type CalendarUsedError struct{ Schedule string } // the name of one that does
 
-func (e *CalendarUsedError) Error() string { return "the calendar is in use by the schedule " + e.Schedule }
+func (e *CalendarUsedError) Error() string {
+	return "the calendar is in use by the schedule " + e.Schedule
+}
 
 // FieldError is one field that can't be accepted. Field is the path in the JSON
 // document ("spec.cron"); Reason completes a sentence that begins with it.
