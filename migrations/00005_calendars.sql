@@ -116,24 +116,28 @@ END $$;
 CREATE FUNCTION riverbeat.keep_excluded() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    ids    uuid[];
-    edited boolean := TG_TABLE_NAME = 'schedules';
+    edited     boolean := TG_TABLE_NAME = 'schedules';
+    namespaces text[];
+    names      text[];
+    ids        uuid[];
 BEGIN
     IF edited THEN
         SELECT array_agg(n.id) INTO ids
         FROM new_rows n JOIN old_rows o ON o.id = n.id
         WHERE (n.exclude, n.on_excluded) IS DISTINCT FROM (o.exclude, o.on_excluded);
-    ELSIF TG_OP = 'INSERT' THEN
-        SELECT array_agg(s.id) INTO ids
-        FROM riverbeat.schedules s
-        WHERE s.exclude <> '{}' AND EXISTS (
-            SELECT FROM new_rows n WHERE n.namespace = s.namespace AND s.exclude @> ARRAY[n.name]);
     ELSE
+        IF TG_OP = 'INSERT' THEN
+            SELECT array_agg(n.namespace), array_agg(n.name) INTO namespaces, names FROM new_rows n;
+        ELSE
+            SELECT array_agg(n.namespace), array_agg(n.name) INTO namespaces, names
+            FROM new_rows n JOIN old_rows o ON (o.namespace, o.name) = (n.namespace, n.name)
+            WHERE n.version <> o.version;
+        END IF;
         SELECT array_agg(s.id) INTO ids
         FROM riverbeat.schedules s
-        WHERE s.exclude <> '{}' AND EXISTS (
-            SELECT FROM new_rows n JOIN old_rows o ON (o.namespace, o.name) = (n.namespace, n.name)
-            WHERE n.version <> o.version AND n.namespace = s.namespace AND s.exclude @> ARRAY[n.name]);
+        WHERE s.exclude <> '{}' AND s.exclude && names AND EXISTS (
+            SELECT FROM unnest(namespaces, names) AS c (namespace, name)
+            WHERE c.namespace = s.namespace AND s.exclude @> ARRAY[c.name]);
     END IF;
     IF ids IS NULL THEN
         RETURN NULL;
