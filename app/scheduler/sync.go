@@ -28,7 +28,7 @@ func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) 
 			break
 		}
 	}
-	dirty, err := s.store.AnyDirty(ctx, look.IDs)
+	dirty, err := s.store.AnyDirty(ctx, db.Dirty{IDs: look.IDs})
 	if err != nil || dirty {
 		return look, err
 	}
@@ -42,7 +42,7 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 	ctx = context.WithoutCancel(ctx)
 	var planned []schedule.Cursor
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
-		dirty, err := tx.ClaimDirty(ctx, ids, batchSize)
+		dirty, err := tx.ClaimDirty(ctx, db.Dirty{IDs: ids}, batchSize)
 		n, planned = len(dirty), nil
 		if err != nil || n == 0 {
 			return err
