@@ -126,7 +126,10 @@ const maxShiftOfRules = 26 * time.Hour
 // up to date with its definition first, as Plan does it.
 func Replan(s *Schedule, c Cursor, lastFor, now time.Time) Cursor {
 	if c.Dirty {
-		c = Plan(s, c, lastFor)
+		placed := !c.NextRunAt.IsZero()
+		if c = Plan(s, c, lastFor); !placed {
+			return c
+		}
 	}
 	if c.FireAt.IsZero() || !c.FireAt.After(now) || s.Paused {
 		return c
@@ -222,6 +225,9 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 // afterwards. Occurrences that fired at most MisfireAfter ago are punctual and
 // run, each of them; older ones were missed, and the misfire policy decides.
 func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
+	if c.State == StateInvalid { // as its plan, a moment ago, has found
+		return Decision{Cursor: c}
+	}
 	timing, err := s.Timing()
 	if err != nil {
 		return Decision{Cursor: SetAside(c, err.Error())}
