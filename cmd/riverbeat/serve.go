@@ -331,7 +331,11 @@ func (s *server) ready(ctx context.Context) []api.Check {
 	if s.sub != nil {
 		checks = append(checks, path("redis", s.sub.Connected()))
 	}
-	return append(checks, zonesCheck(s.zones, time.Now()))
+	used, err := s.store.ZoneData(ctx)
+	if err != nil { // the checks above say why
+		used.Newest = ""
+	}
+	return append(checks, zonesCheck(s.zones, used.Newest, time.Now()))
 }
 
 func path(name string, connected bool) api.Check {
