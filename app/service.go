@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/zonedata"
 	"github.com/riverbeat/riverbeat/db"
 )
 
@@ -36,16 +37,18 @@ type Jobs interface {
 type Service struct {
 	store    *db.Store
 	jobs     Jobs
+	zones    string
 	announce func(schedule.Change)
 }
 
-// NewService is a Service. announce is told of each change after its commit and
-// must not block; nil announces nothing.
-func NewService(store *db.Store, jobs Jobs, announce func(schedule.Change)) *Service {
+// NewService is a Service. zones is the version of the time zone data that it
+// plans by. announce is told of each change after its commit and must not block;
+// nil announces nothing.
+func NewService(store *db.Store, jobs Jobs, zones string, announce func(schedule.Change)) *Service {
 	if announce == nil {
 		announce = func(schedule.Change) {}
 	}
-	return &Service{store: store, jobs: jobs, announce: announce}
+	return &Service{store: store, jobs: jobs, zones: zones, announce: announce}
 }
 
 // Key names one schedule; see db.Key.
@@ -325,7 +328,19 @@ func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedul
 	if err != nil {
 		return nil, err
 	}
-	status.Cursor = schedule.Plan(&status.Schedule, status.Cursor, lastFor[id])
+	newest, err := tx.NewestZoneData(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if zonedata.Compare(s.zones, newest) < 0 {
+		status.Cursor = schedule.Provisional(&status.Schedule, schedule.Plan(&status.Schedule, status.Cursor, lastFor[id]))
+	} else {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return nil, err
+		}
+		status.Cursor = schedule.Replan(&status.Schedule, status.Cursor, lastFor[id], now)
+	}
 	return status, tx.SaveCursors(ctx, []schedule.Cursor{status.Cursor})
 }
 

@@ -45,7 +45,7 @@ func setup(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Service = app.NewService(db.NewStore(f.pool), inserter, func(c schedule.Change) {
+	f.Service = app.NewService(db.NewStore(f.pool), inserter, "2026f", func(c schedule.Change) {
 		a := announcement{Change: c}
 		err := f.pool.QueryRow(t.Context(), `
 SELECT coalesce(max(s.version), 0), coalesce(max(c.next_run_at), '0001-01-01T00:00:00Z')
@@ -207,7 +207,7 @@ func TestNobodyNeedsToListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.NewService(db.NewStore(pool), inserter, nil).Create(t.Context(), aSchedule("n")); err != nil {
+	if _, err := app.NewService(db.NewStore(pool), inserter, "2026f", nil).Create(t.Context(), aSchedule("n")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -484,5 +484,49 @@ func TestARenameDoesNotUndoTheDispatchThatItMet(t *testing.T) {
 	status, err := f.Get(t.Context(), app.Key{ID: created.Schedule.ID})
 	if err != nil || status.Cursor.RunCount != 1 || status.Cursor.LastJobID != 77 || status.Schedule.Name != "renamed" {
 		t.Errorf("it stands at %+v, %v", status, err)
+	}
+}
+
+func TestWhatIsPlannedByOlderZoneDataIsMarkedForNewer(t *testing.T) {
+	f := setup(t)
+	inserter, err := jobs.NewInserter(f.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := app.NewService(db.NewStore(f.pool), inserter, "2025b", nil)
+	zoned := aSchedule("zoned")
+	zoned.Spec.Every, zoned.Spec.Cron, zoned.Spec.Timezone = 0, "0 9 * * *", "Europe/Berlin"
+	create := func(name string, in schedule.Schedule, want bool) app.Key {
+		t.Helper()
+		in.Name = name
+		status, err := older.Create(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status.Cursor.NextRunAt.IsZero() || status.Cursor.Dirty != want {
+			t.Errorf("%s: its cursor is %+v", name, status.Cursor)
+		}
+		return app.Key{ID: status.Schedule.ID}
+	}
+	create("before anybody had newer data", zoned, false)
+	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.zone_data SET newest = '2026f'`); err != nil {
+		t.Fatal(err)
+	}
+	key := create("since", zoned, true)
+	create("of elapsed time", aSchedule(""), false)
+
+	// An edit by one with newer data plans it anew, though only the policy differs.
+	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.cursors SET next_run_at = next_run_at + interval '1 h', fire_at = fire_at + interval '1 h' WHERE dirty`); err != nil {
+		t.Fatal(err)
+	}
+	status, err := f.Edit(t.Context(), key, app.AnyVersion, func(s *schedule.Schedule) error {
+		s.MisfireLimit = 7
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if berlin, err := time.LoadLocation("Europe/Berlin"); err != nil || status.Cursor.Dirty || status.Cursor.NextRunAt.In(berlin).Hour() != 9 {
+		t.Errorf("%v: edited it is %+v", err, status.Cursor)
 	}
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,35 +72,45 @@ func (tx *Tx) ClaimDue(ctx context.Context, limit int) (due []schedule.Cursor, n
 	return due, now.UTC(), wrap(err, "claim due cursors")
 }
 
+// Dirty says which cursors are to be planned.
+type Dirty struct {
+	IDs []schedule.ID // of these schedules; nil: of all
+	// Unplanned leaves out those that have a next run: their policy was edited, or
+	// they are planned by older zone rules than the newest.
+	Unplanned bool
+}
+
+// where is the condition on the cursors c; args stand behind its n-th parameter.
+func (d Dirty) where(n int) (condition string, args []any) {
+	condition = "c.dirty"
+	if d.Unplanned {
+		condition += " AND c.next_run_at IS NULL"
+	}
+	if d.IDs != nil {
+		condition += fmt.Sprintf(" AND c.schedule_id = ANY($%d)", n+1)
+		args = []any{uuids(d.IDs)}
+	}
+	return condition, args
+}
+
 const claimDirty = `
 SELECT ` + cursorColumns + `
 FROM riverbeat.cursors c
-WHERE c.dirty
+WHERE %s
 ORDER BY c.changed_at
 LIMIT $1
 FOR UPDATE SKIP LOCKED`
 
-const claimDirtyIDs = `
-SELECT ` + cursorColumns + `
-FROM riverbeat.cursors c
-WHERE c.dirty AND c.schedule_id = ANY($2)
-ORDER BY c.changed_at
-LIMIT $1
-FOR UPDATE SKIP LOCKED`
-
-// ClaimDirty locks at most limit cursors that are to be planned, of the named
-// schedules, or of all when ids is nil.
-func (tx *Tx) ClaimDirty(ctx context.Context, ids []schedule.ID, limit int) ([]schedule.Cursor, error) {
-	query, args := claimDirty, []any{limit}
-	if ids != nil {
-		query, args = claimDirtyIDs, append(args, uuids(ids))
-	}
-	rows, err := tx.Query(ctx, query, args...)
+// ClaimDirty locks at most limit cursors that are to be planned, oldest change
+// first.
+func (tx *Tx) ClaimDirty(ctx context.Context, dirty Dirty, limit int) ([]schedule.Cursor, error) {
+	where, args := dirty.where(1)
+	rows, err := tx.Query(ctx, fmt.Sprintf(claimDirty, where), append([]any{limit}, args...)...)
 	if err != nil {
 		return nil, wrap(err, "claim dirty cursors")
 	}
-	dirty, err := collectCursors(rows)
-	return dirty, wrap(err, "claim dirty cursors")
+	claimed, err := collectCursors(rows)
+	return claimed, wrap(err, "claim dirty cursors")
 }
 
 const lockCursor = `
@@ -168,22 +179,15 @@ func (tx *Tx) DropCursors(ctx context.Context, ids []schedule.ID) error {
 }
 
 const anyDirty = `
-SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`
+SELECT EXISTS (SELECT FROM riverbeat.cursors c WHERE %s)`
 
-const anyDirtyIDs = `
-SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty AND schedule_id = ANY($1))`
-
-// AnyDirty reports whether a cursor is to be planned: of the named schedules, or
-// of all when ids is nil.
-func (s *Store) AnyDirty(ctx context.Context, ids []schedule.ID) (dirty bool, err error) {
+// AnyDirty reports whether a cursor is to be planned.
+func (s *Store) AnyDirty(ctx context.Context, dirty Dirty) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
-	if ids == nil {
-		err = s.pool.QueryRow(ctx, anyDirty).Scan(&dirty)
-	} else {
-		err = s.pool.QueryRow(ctx, anyDirtyIDs, uuids(ids)).Scan(&dirty)
-	}
-	return dirty, wrap(err, "look for dirty cursors")
+	where, args := dirty.where(0)
+	err = s.pool.QueryRow(ctx, fmt.Sprintf(anyDirty, where), args...).Scan(&found)
+	return found, wrap(err, "look for dirty cursors")
 }
 
 const nextFire = `

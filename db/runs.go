@@ -73,12 +73,18 @@ const selectLastFor = `
 SELECT n.schedule_id, r.last_for
 FROM unnest($1::uuid[]) AS n (schedule_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(until, scheduled_for) AS last_for
-    FROM riverbeat.runs
-    WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up')
-    ORDER BY scheduled_for DESC
-    LIMIT 1
-) r`
+    SELECT max(coalesce(until, scheduled_for)) AS last_for
+    FROM (
+        SELECT scheduled_for, until
+        FROM riverbeat.runs
+        WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up')
+        -- Two, since what calendars took away among missed ones is a line of its own
+        -- that begins later than theirs and may end sooner.
+        ORDER BY scheduled_for DESC
+        LIMIT 2
+    ) newest
+) r
+WHERE r.last_for IS NOT NULL`
 
 // LastFor is the last instant of each schedule's spec that the ledger holds.
 func (tx *Tx) LastFor(ctx context.Context, ids []schedule.ID) (map[schedule.ID]time.Time, error) {

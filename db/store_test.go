@@ -504,27 +504,27 @@ func TestWhatIsDirtyIsClaimedOnceOldestChangeFirst(t *testing.T) {
 	plan(t, pool, "schedule 4", time.Hour)
 
 	inTx(t, store, func(first *db.Tx) error {
-		dirty, err := first.ClaimDirty(t.Context(), nil, 2)
+		dirty, err := first.ClaimDirty(t.Context(), db.Dirty{}, 2)
 		must(t, err)
 		wantIDs(t, "the first two of all", dirty, id(3), id(1))
 		inTx(t, store, func(second *db.Tx) error {
-			dirty, err := second.ClaimDirty(t.Context(), []schedule.ID{id(1), id(2), id(4), id(9)}, 10)
+			dirty, err := second.ClaimDirty(t.Context(), db.Dirty{IDs: []schedule.ID{id(1), id(2), id(4), id(9)}}, 10)
 			must(t, err)
 			wantIDs(t, "of those named, what is dirty and free", dirty, id(2))
 			return nil
 		})
 		inTx(t, store, func(second *db.Tx) error {
-			dirty, err := second.ClaimDirty(t.Context(), nil, 10)
+			dirty, err := second.ClaimDirty(t.Context(), db.Dirty{}, 10)
 			wantIDs(t, "of all, what is free", dirty, id(2))
 			return err
 		})
 		return nil
 	})
 	inTx(t, store, func(tx *db.Tx) error {
-		dirty, err := tx.ClaimDirty(t.Context(), []schedule.ID{id(1), id(2), id(3)}, 2)
+		dirty, err := tx.ClaimDirty(t.Context(), db.Dirty{IDs: []schedule.ID{id(1), id(2), id(3)}}, 2)
 		must(t, err)
 		wantIDs(t, "two of those named", dirty, id(3), id(1))
-		dirty, err = tx.ClaimDirty(t.Context(), []schedule.ID{}, 10)
+		dirty, err = tx.ClaimDirty(t.Context(), db.Dirty{IDs: []schedule.ID{}}, 10)
 		wantIDs(t, "of no names", dirty)
 		return err
 	})
@@ -536,12 +536,12 @@ func TestWhatIsDirtyIsClaimedOnceOldestChangeFirst(t *testing.T) {
 		{nil, true}, {[]schedule.ID{}, false}, {[]schedule.ID{id(4)}, false}, {[]schedule.ID{id(9)}, false},
 		{[]schedule.ID{id(2)}, true}, {[]schedule.ID{id(9), id(4), id(3)}, true},
 	} {
-		if dirty, err := store.AnyDirty(t.Context(), row.ids); err != nil || dirty != row.want {
+		if dirty, err := store.AnyDirty(t.Context(), db.Dirty{IDs: row.ids}); err != nil || dirty != row.want {
 			t.Errorf("AnyDirty(%v) is %t, %v", row.ids, dirty, err)
 		}
 	}
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET dirty = false`)
-	if dirty, err := store.AnyDirty(t.Context(), nil); err != nil || dirty {
+	if dirty, err := store.AnyDirty(t.Context(), db.Dirty{}); err != nil || dirty {
 		t.Errorf("AnyDirty of none is %t, %v", dirty, err)
 	}
 }
@@ -714,13 +714,16 @@ func TestLastForIsTheSpecsLastInstant(t *testing.T) {
 			line(2, 1, schedule.ReasonCatchUp, 0),
 			line(3, 1, schedule.ReasonSchedule, 0), line(3, 2, schedule.ReasonSchedule, 5*time.Hour),
 			line(4, 1, schedule.ReasonManual, 0),
+			// What calendars took away in the middle of what was missed.
+			line(5, 1, schedule.ReasonSchedule, 8*time.Hour), line(5, 4, schedule.ReasonSchedule, time.Hour),
 		})
 	})
 	inTx(t, store, func(tx *db.Tx) error {
-		got, err := tx.LastFor(t.Context(), []schedule.ID{id(1), id(2), id(3), id(4), id(5)})
+		got, err := tx.LastFor(t.Context(), []schedule.ID{id(1), id(2), id(3), id(4), id(5), id(6)})
 		must(t, err)
 		want := map[schedule.ID]time.Time{
 			id(1): midnight.Add(3 * time.Hour), id(2): midnight.Add(time.Hour), id(3): midnight.Add(7 * time.Hour),
+			id(5): midnight.Add(9 * time.Hour),
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Error(diff)
@@ -1082,7 +1085,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 			return s.InTx(t.Context(), func(*db.Tx) error {
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
-				_, err := s.AnyDirty(ctx, nil)
+				_, err := s.AnyDirty(ctx, db.Dirty{})
 				return err
 			})
 		}, unavailable},

@@ -45,8 +45,9 @@ type Config struct {
 // Check is how one part is.
 type Check struct {
 	Part     string
-	Required bool  // without it the process isn't ready
-	Err      error // nil: it is fine
+	Required bool   // without it the process isn't ready
+	Err      error  // nil: it is fine
+	Detail   string // said of a part that is fine; empty: nothing
 }
 
 type api struct {

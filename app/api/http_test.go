@@ -255,6 +255,7 @@ func TestHealth(t *testing.T) {
 	for want, checks := range map[string][]Check{
 		`200 {"status":"ok","checks":{}}`:                                                      nil,
 		`200 {"status":"ok","checks":{"postgresql":"ok","redis":"ok"}}`:                        {{Part: "postgresql", Required: true}, {Part: "redis"}},
+		`200 {"status":"ok","checks":{"tzdata":"ok: 2026f"}}`:                                  {{Part: "tzdata", Detail: "2026f"}},
 		`200 {"status":"degraded","checks":{"postgresql":"ok","redis":"can't be reached"}}`:    {{Part: "postgresql", Required: true}, {Part: "redis", Err: gone}},
 		`503 {"status":"unavailable","checks":{"postgresql":"can't be reached","redis":"ok"}}`: {{Part: "postgresql", Required: true, Err: gone}, {Part: "redis"}},
 		`503 {"status":"unavailable","checks":{"notify":"can't be reached","postgresql":"can't be reached","redis":"can't be reached"}}`: {

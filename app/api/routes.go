@@ -472,7 +472,7 @@ type readyzAnswer struct {
 	Status int
 	Body   struct {
 		Status string            `json:"status" example:"ok" enum:"ok,degraded,unavailable" doc:"degraded: something is missing that can be done without; unavailable, with a 503: something that can't."`
-		Checks map[string]string `json:"checks" doc:"ok, or what is wrong, for each part."`
+		Checks map[string]string `json:"checks" doc:"For each part ok, or ok: and a detail, or what is wrong."`
 	}
 }
 
@@ -486,6 +486,9 @@ func (a *api) readyz(ctx context.Context, _ *struct{}) (*readyzAnswer, error) {
 	for _, check := range checks {
 		out.Body.Checks[check.Part] = "ok"
 		if check.Err == nil {
+			if check.Detail != "" {
+				out.Body.Checks[check.Part] = "ok: " + check.Detail
+			}
 			continue
 		}
 		out.Body.Checks[check.Part] = check.Err.Error()

@@ -110,8 +110,66 @@ func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 		}
 		return c
 	}
+	return placeAnew(s, timing, c, latest(c.ChangedAt, lastFor), lastFor)
+}
+
+// maxShiftOfRules is more than new rules of a zone can move an instant, and more
+// than the longest jitter: what was planned for before that isn't ahead of now.
+const maxShiftOfRules = 26 * time.Hour
+
+// Replan is the cursor by the zone rules of today, when it was placed by other
+// rules and isn't due yet. What by today's rules has passed since the last run
+// becomes due at once. A cursor that stands as today's rules have it, whose timing
+// knows no zone, or that is due or not planned, stays as it is.
+//
+// lastFor is as for Plan, and now the database's clock. A dirty cursor is brought
+// up to date with its definition first, as Plan does it.
+func Replan(s *Schedule, c Cursor, lastFor, now time.Time) Cursor {
+	if c.Dirty {
+		placed := !c.NextRunAt.IsZero()
+		if c = Plan(s, c, lastFor); !placed {
+			return c
+		}
+	}
+	if c.FireAt.IsZero() || !c.FireAt.After(now) || s.Paused {
+		return c
+	}
+	timing, err := s.Timing()
+	if err != nil || !timing.followsRules() {
+		return c
+	}
+	// The ledger may have forgotten the last run, and jitter may let it happen after
+	// the instant that is planned now.
+	ran := earliest(c.LastRunAt, c.NextRunAt.Add(-time.Nanosecond))
+	after := latest(latest(c.ChangedAt, lastFor), latest(ran, now.Add(-maxShiftOfRules)))
+	return placeAnew(s, timing, c, after, lastFor)
+}
+
+// Provisional marks a cursor that was placed while others know newer zone rules
+// than this process. It stays dirty and keeps its next run, until one of them
+// plans it anew.
+func Provisional(s *Schedule, c Cursor) Cursor {
+	if c.NextRunAt.IsZero() {
+		return c
+	}
+	if timing, err := s.Timing(); err == nil && timing.followsRules() {
+		c.Dirty = true
+	}
+	return c
+}
+
+// followsRules reports whether an occurrence depends on the rules of a zone.
+func (t *Timing) followsRules() bool {
+	if t.exclude != nil {
+		return t.zone != time.UTC || slices.ContainsFunc(t.exclude.sets, func(s daySet) bool { return s.zone != time.UTC })
+	}
+	return t.cron != nil && t.zone != time.UTC
+}
+
+// placeAnew places the cursor at its first occurrence after the instant; that of
+// at has no other.
+func placeAnew(s *Schedule, timing *Timing, c Cursor, after, lastFor time.Time) Cursor {
 	if s.Spec.At.IsZero() {
-		after := latest(c.ChangedAt, lastFor)
 		c = place(s, timing, c, timing.Next(after))
 		if c.State == StateCompleted && timing.silent(after) {
 			c.StateReason = silentReason
@@ -167,6 +225,9 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 // afterwards. Occurrences that fired at most MisfireAfter ago are punctual and
 // run, each of them; older ones were missed, and the misfire policy decides.
 func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
+	if c.State == StateInvalid { // as its plan, a moment ago, has found
+		return Decision{Cursor: c}
+	}
 	timing, err := s.Timing()
 	if err != nil {
 		return Decision{Cursor: SetAside(c, err.Error())}

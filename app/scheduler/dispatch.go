@@ -60,6 +60,10 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 		if err != nil {
 			return err
 		}
+		outdated, err := s.isOutdated(ctx, tx)
+		if err != nil {
+			return err
+		}
 		var lastFor map[schedule.ID]time.Time
 		if skipRecorded {
 			if lastFor, err = tx.LastFor(ctx, cursorIDs(b.held)); err != nil {
@@ -79,6 +83,9 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 			}
 			cursor = schedule.PlanAfter(definition, cursor, lastFor[cursor.ScheduleID])
 			decision := s.decide(definition, cursor, b.now)
+			if outdated {
+				decision.Cursor = schedule.Provisional(definition, decision.Cursor)
+			}
 			decisions = append(decisions, decision)
 			owed += len(decision.Enqueue)
 		}

@@ -24,6 +24,8 @@ type Metrics struct {
 	batches   prometheus.Histogram
 	durations prometheus.Histogram
 	failures  *prometheus.CounterVec
+	outdated  prometheus.Gauge
+	replanned prometheus.Counter
 }
 
 // NewMetrics registers a scheduler's figures; nil registers them nowhere.
@@ -56,6 +58,12 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		failures: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "riverbeat_scheduler_failures_total", Help: "Tries that failed and were made again, by what was being done.",
 		}, []string{"doing"}),
+		outdated: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "riverbeat_tzdata_outdated", Help: "1 while another scheduler has used newer time zone data than this one.",
+		}),
+		replanned: factory.NewCounter(prometheus.CounterOpts{
+			Name: "riverbeat_replanned_total", Help: "Next runs that this scheduler moved because newer time zone data say so.",
+		}),
 	}
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	PollInterval    time.Duration // between looks at everything, come what may; 60 s
 	MinSyncInterval time.Duration // between looks at everything that hints ask for; 5 s
 	Rules           schedule.Rules
+	Zones           string   // version of the time zone data that this process plans by
 	Metrics         *Metrics // nil: none are kept
 	Log             *slog.Logger
 }
@@ -49,6 +50,8 @@ type Scheduler struct {
 
 	mu        sync.Mutex
 	debouncer *Debouncer
+
+	outdated atomic.Bool // another scheduler has used newer time zone data
 
 	changed chan struct{} // a hint came in
 	planned chan struct{} // the next due time may have moved
@@ -101,10 +104,11 @@ func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
 // Run plans and fires until the context ends, and returns nil then. A dispatch
 // in flight is finished first. It survives every fault of the database.
 func (s *Scheduler) Run(ctx context.Context) error {
-	var both errgroup.Group
-	both.Go(func() error { s.planLoop(ctx); return nil })
-	both.Go(func() error { s.fireLoop(ctx); return nil })
-	return both.Wait()
+	var all errgroup.Group
+	all.Go(func() error { s.planLoop(ctx); return nil })
+	all.Go(func() error { s.fireLoop(ctx); return nil })
+	all.Go(func() error { s.useZones(ctx); return nil })
+	return all.Wait()
 }
 
 // planLoop follows hints, and polls: what is dirty gets planned. It stands apart

@@ -28,7 +28,7 @@ func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) 
 			break
 		}
 	}
-	dirty, err := s.store.AnyDirty(ctx, look.IDs)
+	dirty, err := s.store.AnyDirty(ctx, db.Dirty{IDs: look.IDs, Unplanned: s.outdated.Load()})
 	if err != nil || dirty {
 		return look, err
 	}
@@ -41,9 +41,16 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 	// Begun, it is finished: a deadline of its own bounds it.
 	ctx = context.WithoutCancel(ctx)
 	var planned []schedule.Cursor
+	moved := 0
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
-		dirty, err := tx.ClaimDirty(ctx, ids, batchSize)
-		n, planned = len(dirty), nil
+		outdated, err := s.isOutdated(ctx, tx)
+		if err != nil {
+			return err
+		}
+		// What has a next run waits for one with newer data: claimed here, it would
+		// be dirty again, without end.
+		dirty, err := tx.ClaimDirty(ctx, db.Dirty{IDs: ids, Unplanned: outdated}, batchSize)
+		n, moved, planned = len(dirty), 0, nil
 		if err != nil || n == 0 {
 			return err
 		}
@@ -55,15 +62,31 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 		if err != nil {
 			return err
 		}
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
 		for _, cursor := range dirty {
-			if definition := definitions[cursor.ScheduleID]; definition != nil {
-				planned = append(planned, schedule.Plan(definition, cursor, lastFor[cursor.ScheduleID]))
+			definition := definitions[cursor.ScheduleID]
+			if definition == nil {
+				continue
 			}
+			if outdated {
+				cursor = schedule.Provisional(definition, schedule.Plan(definition, cursor, lastFor[cursor.ScheduleID]))
+			} else {
+				next := cursor.NextRunAt
+				cursor = schedule.Replan(definition, cursor, lastFor[cursor.ScheduleID], now)
+				if !next.IsZero() && !next.Equal(cursor.NextRunAt) {
+					moved++
+				}
+			}
+			planned = append(planned, cursor)
 		}
 		return tx.SaveCursors(ctx, planned)
 	})
 	if err == nil {
 		s.reportInvalid(planned)
+		s.config.Metrics.replanned.Add(float64(moved))
 	}
 	return n, err
 }

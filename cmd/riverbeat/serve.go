@@ -155,7 +155,7 @@ func (s *server) build() (err error) {
 		}
 		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
-			Rules:   schedule.Rules{MisfireAfter: s.config.MisfireAfter},
+			Rules: schedule.Rules{MisfireAfter: s.config.MisfireAfter}, Zones: s.zones.Version(),
 			Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
 		})
 		config, err := db.ParseURL(s.config.listenURL())
@@ -197,7 +197,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, s.announce)
+		config.Service = app.NewService(s.store, s.inserter, s.zones.Version(), s.announce)
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
@@ -331,7 +331,11 @@ func (s *server) ready(ctx context.Context) []api.Check {
 	if s.sub != nil {
 		checks = append(checks, path("redis", s.sub.Connected()))
 	}
-	return append(checks, zonesCheck(s.zones, time.Now()))
+	used, err := s.store.ZoneData(ctx)
+	if err != nil { // the checks above say why
+		used.Newest = ""
+	}
+	return append(checks, zonesCheck(s.zones, used.Newest, time.Now()))
 }
 
 func path(name string, connected bool) api.Check {

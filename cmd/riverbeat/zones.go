@@ -17,7 +17,7 @@ const zonesOld = 180 * 24 * time.Hour
 
 func logZones(log *slog.Logger, zones *zonedata.Data, now time.Time) {
 	log.Info("time zone data", "version", zones.Version(), "source", zones.Source(), "age_days", days(now.Sub(zones.Released())))
-	if err := zonesCheck(zones, now).Err; err != nil {
+	if err := zonesCheck(zones, "", now).Err; err != nil {
 		log.Warn("the time zone data are old: update the system's, riverbeat, or what "+variable("zoneinfo")+" names", "err", err)
 	}
 }
@@ -33,11 +33,16 @@ func registerZones(registry *prometheus.Registry, zones *zonedata.Data) {
 	}, func() float64 { return time.Since(zones.Released()).Seconds() }))
 }
 
-// zonesCheck says whether the time zone data are so old that clocks may have been
-// changed without riverbeat knowing.
-func zonesCheck(zones *zonedata.Data, now time.Time) api.Check {
-	check := api.Check{Part: "tzdata"}
-	if age := now.Sub(zones.Released()); age > zonesOld {
+// zonesCheck says whether the time zone data are older than the newest that a
+// scheduler has used, or so old that clocks may have been changed without riverbeat
+// knowing.
+func zonesCheck(zones *zonedata.Data, newest string, now time.Time) api.Check {
+	age := now.Sub(zones.Released())
+	check := api.Check{Part: "tzdata", Detail: fmt.Sprintf("%s, %d days old", zones.Version(), days(age))}
+	switch {
+	case zonedata.Compare(zones.Version(), newest) < 0:
+		check.Err = fmt.Errorf("%s (%s) is older than %s, which another scheduler has used: update these data and start again", zones.Version(), zones.Source(), newest)
+	case age > zonesOld:
 		check.Err = fmt.Errorf("%s (%s) was released %d days ago: a newer release may be out", zones.Version(), zones.Source(), days(age))
 	}
 	return check

@@ -21,9 +21,14 @@ import (
 // released.
 func freshZones(t *testing.T, hours int32) string {
 	t.Helper()
+	return freshZonesSeconds(t, hours*3600)
+}
+
+func freshZonesSeconds(t *testing.T, ahead int32) string {
+	t.Helper()
 	dir := t.TempDir()
 	header := "TZif2" + strings.Repeat("\x00", 15+4*4) + "\x00\x00\x00\x01\x00\x00\x00\x04"
-	block := string(binary.BigEndian.AppendUint32(nil, uint32(hours*3600))) + "\x00\x00ABC\x00"
+	block := string(binary.BigEndian.AppendUint32(nil, uint32(ahead))) + "\x00\x00ABC\x00"
 	for name, content := range map[string]string{
 		"tzdata.zi": "# version " + freshVersion() + "\n", "Europe/Berlin": header + block + header + block + "\n\n",
 	} {
@@ -45,7 +50,7 @@ func TestTheNewestZoneDataAreUsedAndShown(t *testing.T) {
 	dir := freshZones(t, 7)
 	p := newHouse(t).start("ZONEINFO=" + dir)
 	p.said(`"msg":"time zone data"`, `"version":"`+freshVersion()+`"`, `"source":"ZONEINFO `+dir+`"`, `"age_days":0`)
-	if got := p.ask("GET", "/readyz", nil, 200); got["checks"].(map[string]any)["tzdata"] != "ok" {
+	if got := p.ask("GET", "/readyz", nil, 200); got["checks"].(map[string]any)["tzdata"] != "ok: "+freshVersion()+", 0 days old" {
 		t.Errorf("readyz says %v", got)
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.base+"/metrics", nil)
@@ -92,12 +97,18 @@ func TestOldZoneDataAreToldOf(t *testing.T) {
 	}
 	for age, old := range map[time.Duration]bool{0: false, zonesOld: false, zonesOld + 24*time.Hour: true} {
 		now := zones.Released().Add(age)
-		check := zonesCheck(zones, now)
+		check := zonesCheck(zones, zones.Version(), now)
 		if check.Part != "tzdata" || check.Required || (check.Err != nil) != old {
 			t.Errorf("after %s the check is %+v", age, check)
 		}
 		if old && !strings.Contains(check.Err.Error(), zones.Version()+" ("+zones.Source()+") was released 181 days ago") {
 			t.Errorf("after %s the check says %v", age, check.Err)
+		}
+		if want := fmt.Sprintf("%s, %d days old", zones.Version(), days(age)); check.Detail != want {
+			t.Errorf("after %s the detail is %q", age, check.Detail)
+		}
+		if err := zonesCheck(zones, "9999z", now).Err; err == nil || !strings.Contains(err.Error(), "is older than 9999z, which another scheduler has used") {
+			t.Errorf("beside newer data the check says %v", err)
 		}
 		var log bytes.Buffer
 		logZones(slog.New(slog.NewJSONHandler(&log, nil)), zones, now)
