@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -69,6 +70,9 @@ func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*sc
 	definition.ID = schedule.ID(id)
 	var status *schedule.Status
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+		if err := checkCalendars(ctx, tx, &definition); err != nil {
+			return err
+		}
 		if err := tx.InsertSchedule(ctx, &definition); err != nil {
 			return err
 		}
@@ -166,6 +170,13 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 			status, err = tx.Schedule(ctx, Key{ID: after.ID})
 			return err
 		}
+		respecified := !sameSpec(&before.Schedule.Spec, &after.Spec)
+		if respecified {
+			// Before the cursor is held: an edit of a calendar takes them in this order.
+			if err := checkCalendars(ctx, tx, &after); err != nil {
+				return err
+			}
+		}
 		if err := tx.UpdateSchedule(ctx, &after); err != nil {
 			return err
 		}
@@ -173,7 +184,7 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 			return err
 		}
 		changed = status.Schedule.Version != before.Schedule.Version
-		if sameSpec(&before.Schedule.Spec, &after.Spec) {
+		if !respecified {
 			return nil
 		}
 		return mustFire(status)
@@ -320,18 +331,23 @@ func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedul
 
 // mustFire refuses a spec, just written, of which nothing is left to come.
 func mustFire(status *schedule.Status) error {
-	spec := status.Schedule.Spec
-	if !spec.At.IsZero() { // one that has passed is due at once
-		return nil
-	}
-	timing, err := spec.Timing(status.Schedule.CreatedAt)
+	timing, err := status.Schedule.Timing()
 	if err != nil {
 		return err
 	}
-	if timing.Next(status.Cursor.ChangedAt).IsZero() {
-		return schedule.Invalid("spec", "never fires: nothing of it is left between now and end_at")
+	if at := status.Schedule.Spec.At; !at.IsZero() { // one that has passed is due at once
+		if taken := timing.Taken(at.Add(-time.Nanosecond), at, 1); len(taken) > 0 {
+			return schedule.Invalid("spec.at", fmt.Sprintf("falls on %s, which the calendar %s excludes", taken[0].Day, taken[0].Calendar))
+		}
+		return nil
 	}
-	return nil
+	if !timing.Next(status.Cursor.ChangedAt).IsZero() {
+		return nil
+	}
+	if plain, err := status.Schedule.Spec.Timing(status.Schedule.CreatedAt); err == nil && !plain.Next(status.Cursor.ChangedAt).IsZero() {
+		return schedule.Invalid("spec.exclude", "leaves nothing to run: the calendars exclude every run to come")
+	}
+	return schedule.Invalid("spec", "never fires: nothing of it is left between now and end_at")
 }
 
 func (s *Service) announceChange(op schedule.Op, status *schedule.Status) {

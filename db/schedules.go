@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,7 @@ import (
 
 const scheduleColumns = `
 s.id, s.namespace, s.name, s.description, s.labels,
-s.cron, s.every, s.at, s.timezone, s.start_at, s.end_at, s.jitter, s.max_runs,
+s.cron, s.every, s.at, s.timezone, s.start_at, s.end_at, s.jitter, s.max_runs, s.exclude, s.on_excluded,
 s.job_kind, s.job_args, s.job_queue, s.job_priority, s.job_max_attempts, s.job_tags,
 s.misfire, s.misfire_grace, s.misfire_limit, s.overlap, s.overlap_stale_after,
 s.paused, s.pause_reason, s.version, s.created_at, s.updated_at`
@@ -28,12 +29,13 @@ func scanSchedule(row pgx.CollectableRow, s *schedule.Schedule, more ...any) err
 		at, startAt, endAt               *time.Time
 		maxRuns                          *int64
 		args                             []byte
-		misfire, overlap                 string
+		misfire, overlap, onExcluded     string
 		priority, maxAttempts, missLimit int
 	)
 	err := row.Scan(append([]any{
 		&id, &s.Namespace, &s.Name, &s.Description, &s.Labels,
 		&cron, &every, &at, &s.Spec.Timezone, &startAt, &endAt, &s.Spec.Jitter, &maxRuns,
+		&s.Spec.Exclude, &onExcluded,
 		&s.Job.Kind, &args, &s.Job.Queue, &priority, &maxAttempts, &s.Job.Tags,
 		&misfire, &grace, &missLimit, &overlap, &stale,
 		&s.Paused, &s.PauseReason, &s.Version, &s.CreatedAt, &s.UpdatedAt,
@@ -44,6 +46,7 @@ func scanSchedule(row pgx.CollectableRow, s *schedule.Schedule, more ...any) err
 	s.ID = id
 	s.Spec.Cron, s.Spec.Every, s.Spec.At = value(cron), value(every), utc(at)
 	s.Spec.StartAt, s.Spec.EndAt, s.Spec.MaxRuns = utc(startAt), utc(endAt), value(maxRuns)
+	s.Spec.OnExcluded = schedule.OnExcluded(onExcluded)
 	s.Job.Args, s.Job.Priority, s.Job.MaxAttempts = json.RawMessage(args), priority, maxAttempts
 	s.Misfire, s.MisfireGrace, s.MisfireLimit = schedule.Misfire(misfire), value(grace), missLimit
 	s.Overlap, s.OverlapStaleAfter = schedule.Overlap(overlap), value(stale)
@@ -51,12 +54,17 @@ func scanSchedule(row pgx.CollectableRow, s *schedule.Schedule, more ...any) err
 	return nil
 }
 
-// values are the parameters $1 to $25 of insertSchedule and updateSchedule.
+// values are the parameters $1 to $28 of insertSchedule and updateSchedule.
 func values(s *schedule.Schedule) []any {
+	exclude := s.Spec.Exclude
+	if exclude == nil {
+		exclude = []string{}
+	}
 	return []any{
 		[16]byte(s.ID), s.Namespace, s.Name, s.Description, s.Labels,
 		null(s.Spec.Cron), null(s.Spec.Every), nullTime(s.Spec.At), s.Spec.Timezone,
 		nullTime(s.Spec.StartAt), nullTime(s.Spec.EndAt), s.Spec.Jitter, null(s.Spec.MaxRuns),
+		exclude, cmp.Or(string(s.Spec.OnExcluded), string(schedule.OnExcludedSkip)),
 		s.Job.Kind, []byte(s.Job.Args), s.Job.Queue, s.Job.Priority, s.Job.MaxAttempts, s.Job.Tags,
 		string(s.Misfire), null(s.MisfireGrace), s.MisfireLimit, string(s.Overlap), null(s.OverlapStaleAfter),
 		s.Paused, s.PauseReason,
@@ -66,12 +74,12 @@ func values(s *schedule.Schedule) []any {
 const insertSchedule = `
 INSERT INTO riverbeat.schedules
     (id, namespace, name, description, labels,
-     cron, every, at, timezone, start_at, end_at, jitter, max_runs,
+     cron, every, at, timezone, start_at, end_at, jitter, max_runs, exclude, on_excluded,
      job_kind, job_args, job_queue, job_priority, job_max_attempts, job_tags,
      misfire, misfire_grace, misfire_limit, overlap, overlap_stale_after,
      paused, pause_reason)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20, $21, $22, $23, $24, $25, $26)`
+        $20, $21, $22, $23, $24, $25, $26, $27, $28)`
 
 // InsertSchedule writes a new schedule; its triggers make the cursor. The error
 // is schedule.ErrNameTaken when the name is taken in the namespace.
@@ -84,9 +92,10 @@ const updateSchedule = `
 UPDATE riverbeat.schedules
 SET namespace = $2, name = $3, description = $4, labels = $5,
     cron = $6, every = $7, at = $8, timezone = $9, start_at = $10, end_at = $11, jitter = $12, max_runs = $13,
-    job_kind = $14, job_args = $15, job_queue = $16, job_priority = $17, job_max_attempts = $18, job_tags = $19,
-    misfire = $20, misfire_grace = $21, misfire_limit = $22, overlap = $23, overlap_stale_after = $24,
-    paused = $25, pause_reason = $26
+    exclude = $14, on_excluded = $15,
+    job_kind = $16, job_args = $17, job_queue = $18, job_priority = $19, job_max_attempts = $20, job_tags = $21,
+    misfire = $22, misfire_grace = $23, misfire_limit = $24, overlap = $25, overlap_stale_after = $26,
+    paused = $27, pause_reason = $28
 WHERE id = $1`
 
 // UpdateSchedule writes the definition; its triggers move the version and mark
@@ -129,7 +138,7 @@ func fieldOf(constraint string) string {
 		return "job." + field
 	}
 	switch column {
-	case "cron", "every", "at", "timezone", "jitter", "max_runs":
+	case "cron", "every", "at", "timezone", "jitter", "max_runs", "exclude", "on_excluded":
 		return "spec." + column
 	case "window":
 		return "spec.end_at"
@@ -155,7 +164,7 @@ WHERE s.id = $1 AND ($2 = '' OR s.namespace = $2)`
 const whereName = `
 WHERE s.name = $1 AND s.namespace = $2`
 
-// Schedule reads one schedule. The error is schedule.ErrNotFound when there is
+// Schedule reads one schedule and its calendars. The error is schedule.ErrNotFound when there is
 // none.
 func (tx *Tx) Schedule(ctx context.Context, key Key) (*schedule.Status, error) {
 	return tx.schedule(ctx, key, "")
@@ -183,10 +192,13 @@ func (tx *Tx) schedule(ctx context.Context, key Key, lock string) (*schedule.Sta
 		return nil, wrap(err, "read the schedule")
 	}
 	status, err := pgx.CollectExactlyOneRow(rows, scanStatus)
-	if errors.Is(err, pgx.ErrNoRows) {
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return nil, schedule.ErrNotFound
+	case err != nil:
+		return nil, wrap(err, "read the schedule")
 	}
-	return status, wrap(err, "read the schedule")
+	return status, tx.readCalendars(ctx, []*schedule.Schedule{&status.Schedule})
 }
 
 func scanStatus(row pgx.CollectableRow) (*schedule.Status, error) {
@@ -222,7 +234,8 @@ WHERE ($1 = '' OR s.namespace = $1)
 ORDER BY s.id
 LIMIT $8`
 
-// Schedules lists what the filter lets through, ordered by id.
+// Schedules lists what the filter lets through, ordered by id, without their
+// calendars.
 func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, error) {
 	labels := f.Labels
 	if labels == nil {
@@ -242,7 +255,8 @@ SELECT ` + scheduleColumns + `
 FROM riverbeat.schedules s
 WHERE s.id = ANY($1)`
 
-// Definitions reads the schedules with these ids, those that there are.
+// Definitions reads the schedules with these ids, those that there are, and their
+// calendars.
 func (tx *Tx) Definitions(ctx context.Context, ids []schedule.ID) (map[schedule.ID]*schedule.Schedule, error) {
 	rows, err := tx.Query(ctx, selectDefinitions, uuids(ids))
 	if err != nil {
@@ -254,6 +268,9 @@ func (tx *Tx) Definitions(ctx context.Context, ids []schedule.ID) (map[schedule.
 	})
 	if err != nil {
 		return nil, wrap(err, "read definitions")
+	}
+	if err := tx.readCalendars(ctx, list); err != nil {
+		return nil, err
 	}
 	byID := make(map[schedule.ID]*schedule.Schedule, len(list))
 	for _, s := range list {

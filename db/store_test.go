@@ -112,9 +112,11 @@ func definitions(id schedule.ID) *rapid.Generator[*schedule.Schedule] {
 			Description: texts(200).Draw(t, "description"),
 			Labels:      rapid.MapOfN(names(20), texts(20), 0, 5).Draw(t, "labels"),
 			Spec: schedule.Spec{
-				Timezone: names(64).Draw(t, "timezone"),
-				Jitter:   rapid.OneOf(rapid.Just(time.Duration(0)), spans(0, 24*time.Hour)).Draw(t, "jitter"),
-				MaxRuns:  rapid.Int64Min(0).Draw(t, "max_runs"),
+				Timezone:   names(64).Draw(t, "timezone"),
+				Jitter:     rapid.OneOf(rapid.Just(time.Duration(0)), spans(0, 24*time.Hour)).Draw(t, "jitter"),
+				MaxRuns:    rapid.Int64Min(0).Draw(t, "max_runs"),
+				Exclude:    rapid.SliceOfNDistinct(rapid.StringMatching(`[a-z0-9][a-z0-9-]{0,62}`), 0, 16, rapid.ID).Draw(t, "exclude"),
+				OnExcluded: rapid.SampledFrom([]schedule.OnExcluded{"skip", "next_day", "previous_day"}).Draw(t, "on_excluded"),
 			},
 			Job: schedule.Job{
 				Kind:        names(127).Draw(t, "kind"),

@@ -123,7 +123,7 @@ func TestAnInsertOfFourColumnsIsASchedule(t *testing.T) {
 	want := map[string]any{
 		"namespace": "default", "name": "nightly", "description": "", "labels": map[string]any{},
 		"cron": "0 3 * * *", "every": nil, "at": nil, "timezone": "UTC", "start_at": nil, "end_at": nil,
-		"jitter": "00:00:00", "max_runs": nil,
+		"jitter": "00:00:00", "max_runs": nil, "exclude": []any{}, "on_excluded": "skip",
 		"job_kind": "report", "job_args": map[string]any{"a": 1.0}, "job_queue": "default", "job_priority": 1.0,
 		"job_max_attempts": 25.0, "job_tags": []any{},
 		"misfire": "once", "misfire_grace": nil, "misfire_limit": 100.0, "overlap": "allow", "overlap_stale_after": nil,
@@ -218,6 +218,9 @@ func TestOnlyTimingPolicyAndPauseTouchTheCursor(t *testing.T) {
 		"end_at = '2090-01-01'":                     {dirty: true},
 		"jitter = '1 min'":                          {dirty: true},
 		"max_runs = 5":                              {dirty: true},
+		"exclude = '{holidays}'":                    {dirty: true},
+		"on_excluded = 'next_day'":                  {dirty: true},
+		"exclude = '{a}', cron = '0 4 * * *'":       {dirty: true},
 		"cron = '0 4 * * *', description = 'new'":   {dirty: true},
 		"misfire = 'all'":                           {dirty: true, planned: true},
 		"misfire_grace = '1 h'":                     {dirty: true, planned: true},
@@ -781,8 +784,12 @@ func TestAnEditorWritesSchedulesAndNothingElse(t *testing.T) {
 		t.Errorf("announced %q", payloads)
 	}
 
-	insert(t, editor, "theirs")
-	wantDenied(t, editor,
+	execSQL(t, editor, `INSERT INTO riverbeat.calendars (name) VALUES ('holidays')`)
+	insert(t, editor, "theirs", "exclude", "'{holidays}'")
+	plan(t, pool, "theirs", -time.Second)
+	execSQL(t, editor, `UPDATE riverbeat.calendars SET weekends = true`)
+	wantCursor(t, editor, "theirs", true, false, "active")
+	wantDenied(t, editor, `TRUNCATE riverbeat.calendars`,
 		`UPDATE riverbeat.cursors SET run_count = 0`, `DELETE FROM riverbeat.cursors`,
 		`INSERT INTO riverbeat.cursors (schedule_id, changed_at) VALUES (gen_random_uuid(), now())`,
 		`UPDATE riverbeat.runs SET count = 0`, `DELETE FROM riverbeat.runs`,
@@ -794,7 +801,7 @@ func TestAnEditorWritesSchedulesAndNothingElse(t *testing.T) {
 	// The triggers write with their owner's rights. Hung on a table of the editor's
 	// own, they would do so at his word.
 	execSQL(t, editor, `CREATE TEMP TABLE forged (id uuid, namespace text, name text)`)
-	for _, function := range []string{"keep_cursors", "set_version", "announce"} {
+	for _, function := range []string{"keep_cursors", "set_version", "announce", "keep_excluded", "keep_used_calendars", "set_calendar_version", "announce_calendars"} {
 		wantDenied(t, editor, `CREATE TRIGGER forged AFTER DELETE ON forged REFERENCING OLD TABLE AS old_rows
 			FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.`+function+`()`)
 	}
@@ -806,7 +813,7 @@ func TestAReaderWritesNothing(t *testing.T) {
 	pool := dbtest.Pool(t)
 	insert(t, pool, "seen")
 	reader := as(t, pool, "riverbeat_reader")
-	for _, table := range []string{"schedules", "cursors", "runs", "listed_info"} {
+	for _, table := range []string{"schedules", "calendars", "cursors", "runs", "listed_info"} {
 		execSQL(t, reader, `SELECT * FROM riverbeat.`+table)
 		wantDenied(t, reader, `DELETE FROM riverbeat.`+table, `TRUNCATE riverbeat.`+table)
 	}
@@ -885,6 +892,11 @@ func TestTheTableRefusesWhatNobodyCouldRun(t *testing.T) {
 			"jitter = '-1 us'", "jitter = '24 h 1 us'", "jitter = '1 month'", "jitter = '1 month -30 days'", "jitter = '1 year -359 days'",
 		}, []string{"jitter = '0'", "jitter = '24 h'", "jitter = '1 day'"}},
 		{"max_runs", []string{"max_runs = 0", "max_runs = -1"}, []string{"max_runs = 1", "max_runs = 9223372036854775807", "max_runs = NULL"}},
+		{"exclude", []string{
+			`exclude = '{""}'`, "exclude = '{Upper}'", `exclude = '{"a,b"}'`, `exclude = '{"a,b",c}'`, "exclude = '{NULL}'", "exclude = '{a,NULL}'",
+			`exclude = '{a,"b c"}'`, "exclude = '{-a}'", "exclude = ARRAY[repeat('n', 64)]", "exclude = array_fill('a'::text, ARRAY[17])",
+		}, []string{"exclude = '{}'", "exclude = '{a,0-}'", "exclude = ARRAY[repeat('n', 63), 'b']", "exclude = array_fill('a'::text, ARRAY[16])"}},
+		{"on_excluded", []string{"on_excluded = ''", "on_excluded = 'Skip'", "on_excluded = 'later'"}, []string{"on_excluded = 'skip'", "on_excluded = 'next_day'", "on_excluded = 'previous_day'"}},
 		{"job_kind", []string{"job_kind = ''", "job_kind = repeat('k', 128)", `job_kind = E'a\nb'`}, []string{"job_kind = 'k'", "job_kind = repeat('k', 127)", "job_kind = 'a.b:c d'"}},
 		{"job_args", []string{
 			"job_args = 'null'", "job_args = '[]'", "job_args = '1'", "job_args = '\"{}\"'",

@@ -264,7 +264,14 @@ func (a *api) requireJSON(c *gin.Context) {
 	if c.Request.ContentLength == 0 || c.Request.Body == nil || !strings.HasPrefix(c.Request.URL.Path, "/v1/") {
 		return
 	}
-	switch strings.ToLower(c.ContentType()) {
+	contentType := strings.ToLower(c.ContentType())
+	if c.FullPath() == importPath {
+		if contentType != "text/calendar" {
+			a.abort(c, &problem{Status: http.StatusUnsupportedMediaType, Detail: "The body must be text/calendar."})
+		}
+		return
+	}
+	switch contentType {
 	case "application/json", "application/merge-patch+json":
 		// Huma knows one JSON; which of the two it is makes no difference to it.
 		c.Request.Header.Set("Content-Type", "application/json")

@@ -36,7 +36,7 @@ func TestCreateAnswersWithAllThatItKept(t *testing.T) {
 	delete(got, "updated_at")
 	want := (&reply{text: `{
 		"id": "` + id + `", "namespace": "growth", "name": "nightly report", "description": "Two\nlines", "labels": {"team": "growth", "tier": ""},
-		"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo", "start_at": "2026-12-31T15:00:00Z", "end_at": "2098-01-01T00:00:00Z", "jitter": "90s", "max_runs": 12,
+		"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo", "start_at": "2026-12-31T15:00:00Z", "end_at": "2098-01-01T00:00:00Z", "jitter": "90s", "max_runs": 12, "exclude": [], "on_excluded": "skip",
 			"description": "At 03:00 on weekdays, Asia/Tokyo, from 2027-01-01 00:00, until just before 2098-01-01 09:00, delayed by up to 90 seconds, at most 12 times"},
 		"job": {"kind": "webhook", "args": {"url": "https://example.com/hook", "body": {"a": [1, null, "<b>"]}}, "queue": "reports", "priority": 3, "max_attempts": 7, "tags": ["night", "report"]},
 		"misfire": "all", "misfire_grace": "90m", "misfire_limit": 5, "overlap": "allow", "overlap_stale_after": "168h",
@@ -59,7 +59,7 @@ func TestCreateFillsInTheDefaults(t *testing.T) {
 	f := setup(t)
 	const defaults = `{
 		"namespace": "default", "description": "", "labels": {},
-		"spec": {"every": "15m", "timezone": "UTC", "start_at": null, "end_at": null, "jitter": "0s", "max_runs": null,
+		"spec": {"every": "15m", "timezone": "UTC", "start_at": null, "end_at": null, "jitter": "0s", "max_runs": null, "exclude": [], "on_excluded": "skip",
 			"description": "Every 15 minutes, UTC"},
 		"job": {"kind": "report", "args": {}, "queue": "default", "priority": 1, "max_attempts": 25, "tags": []},
 		"misfire": "once", "misfire_grace": null, "misfire_limit": 100, "overlap": "allow", "overlap_stale_after": null,
@@ -69,7 +69,7 @@ func TestCreateFillsInTheDefaults(t *testing.T) {
 	for name, body := range map[string]string{
 		"left out": `{"name": "left out", "spec": {"every": "15m"}, "job": {"kind": "report"}}`,
 		"null": `{"name": "null", "namespace": null, "description": null, "labels": null,
-			"spec": {"every": "15m", "cron": null, "at": null, "timezone": null, "start_at": null, "end_at": null, "jitter": null, "max_runs": null},
+			"spec": {"every": "15m", "cron": null, "at": null, "timezone": null, "start_at": null, "end_at": null, "jitter": null, "max_runs": null, "exclude": null, "on_excluded": null},
 			"job": {"kind": "report", "args": null, "queue": null, "priority": null, "max_attempts": null, "tags": null},
 			"misfire": null, "misfire_grace": null, "misfire_limit": null, "overlap": null, "overlap_stale_after": null,
 			"paused": null, "pause_reason": null, "id": null, "version": null, "state": null, "created_at": null}`,

@@ -64,6 +64,9 @@ type specDocument struct {
 	Jitter   duration   `json:"jitter" required:"false" doc:"The most by which each run is delayed: for one run always by the same."`
 	MaxRuns  *int64     `json:"max_runs" required:"false" minimum:"1"`
 
+	Exclude    []string `json:"exclude" required:"false" nullable:"false" maxItems:"16" doc:"Calendars of the namespace on whose days nothing runs." example:"[\"jp-holidays\"]"`
+	OnExcluded string   `json:"on_excluded" required:"false" enum:"skip,next_day,previous_day" default:"skip" doc:"What becomes of a run on such a day: nothing, or it runs at its time of day on the next or previous day that isn't excluded."`
+
 	Description string `json:"description" required:"false" readOnly:"true" doc:"When it runs, in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`
 }
 
@@ -135,6 +138,7 @@ func definitionDocument(s *schedule.Schedule) scheduleDocument {
 			Cron: s.Spec.Cron, Every: optional(duration(s.Spec.Every)), At: optionalTime(s.Spec.At), Timezone: s.Spec.Timezone,
 			StartAt: optionalTime(s.Spec.StartAt), EndAt: optionalTime(s.Spec.EndAt),
 			Jitter: duration(s.Spec.Jitter), MaxRuns: optional(s.Spec.MaxRuns),
+			Exclude: s.Spec.Exclude, OnExcluded: string(s.Spec.OnExcluded),
 		},
 		Job: jobDocument{
 			Kind: s.Job.Kind, Args: s.Job.Args, Queue: s.Job.Queue, Priority: s.Job.Priority,
@@ -186,6 +190,7 @@ func (d *specDocument) spec() schedule.Spec {
 		Cron: d.Cron, Every: time.Duration(given(d.Every)), At: micros(d.At), Timezone: d.Timezone,
 		StartAt: micros(d.StartAt), EndAt: micros(d.EndAt),
 		Jitter: time.Duration(d.Jitter), MaxRuns: given(d.MaxRuns),
+		Exclude: d.Exclude, OnExcluded: schedule.OnExcluded(d.OnExcluded),
 	}
 }
 

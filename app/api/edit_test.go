@@ -147,7 +147,7 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 		`{"misfire_grace": null}`:                {"misfire_grace": `null`, "misfire": `"skip"`},
 		`{"labels": {"a": null, "c": "3"}}`:      {"labels": `{"b": "2", "c": "3"}`},
 		`{"labels": null}`:                       {"labels": `{}`},
-		`{"spec": {"timezone": null, "max_runs": null}}`: {"spec": `{"cron": "0 3 * * *", "timezone": "UTC", "jitter": "90s", "max_runs": null, "start_at": null, "end_at": null,
+		`{"spec": {"timezone": null, "max_runs": null}}`: {"spec": `{"cron": "0 3 * * *", "timezone": "UTC", "jitter": "90s", "max_runs": null, "start_at": null, "end_at": null, "exclude": [], "on_excluded": "skip",
 			"description": "At 03:00 every day, UTC, delayed by up to 90 seconds"}`},
 		`{"spec": {"cron": null, "every": "90s"}}`:                                 {"spec.every": `"90s"`, "spec.cron": `null`, "spec.jitter": `"90s"`},
 		`{"spec": {"cron": null, "at": "2090-01-01T00:00:00Z", "max_runs": null}}`: {"spec.at": `"2090-01-01T00:00:00Z"`},

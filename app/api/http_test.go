@@ -89,6 +89,12 @@ var requests = []struct{ method, path, body string }{
 	{"POST", "/v1/schedules/name:n/resume", ""},
 	{"POST", "/v1/schedules/name:n/run", ""},
 	{"GET", "/v1/schedules/name:n/runs", ""},
+	{"GET", "/v1/calendars", ""},
+	{"POST", "/v1/calendars", `{"name": "c"}`},
+	{"GET", "/v1/calendars/c", ""},
+	{"PUT", "/v1/calendars/c", "{}"},
+	{"PATCH", "/v1/calendars/c", "{}"},
+	{"DELETE", "/v1/calendars/c", ""},
 }
 
 func TestAFaultCarriesNoDetail(t *testing.T) {
@@ -341,9 +347,9 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true}
+	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true, "POST /v1/calendars/{name}/import": true}
 	for _, r := range requests {
-		want[r.method+" "+strings.Replace(r.path, "name:n", "{id}", 1)] = true
+		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}").Replace(r.path)] = true
 	}
 	equal(t, "routes", got, want)
 }
@@ -356,6 +362,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 	// In the order in which they make sense: there must be something to edit.
 	for _, r := range []struct{ method, path string }{
 		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/preview"},
+		{"POST", "/v1/calendars"}, {"PUT", "/v1/calendars/{name}"}, {"PATCH", "/v1/calendars/{name}"},
 	} {
 		o := d.Paths[r.path][strings.ToLower(r.method)]
 		if o.RequestBody.Required != !strings.HasSuffix(r.path, "/pause") {
@@ -370,7 +377,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 				t.Errorf("%s %s has no example", r.method, r.path)
 			}
 			for _, example := range described.Examples {
-				answer := f.do(t, r.method, strings.Replace(r.path, "{id}", "name:nightly-report", 1), string(example), "Content-Type", contentType)
+				answer := f.do(t, r.method, strings.NewReplacer("{id}", "name:nightly-report", "{name}", "jp-holidays").Replace(r.path), string(example), "Content-Type", contentType)
 				if answer.status >= 300 {
 					t.Errorf("%s %s with its example: %d %s", r.method, r.path, answer.status, answer.text)
 				}
@@ -378,7 +385,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "examples", taken, 6)
+	equal(t, "examples", taken, 10)
 
 	// Whatever an answer holds is described.
 	o := f.get(t, "name:nightly-report")

@@ -72,6 +72,7 @@ func (p *problem) MarshalJSON() ([]byte, error) {
 func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 	var known *problem
 	var invalid *schedule.InvalidError
+	var used *schedule.CalendarUsedError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -84,10 +85,19 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 			Status: http.StatusConflict, Detail: "Another schedule of the namespace has this name.",
 			Errors: []fieldProblem{{Field: "name", Reason: "is taken in this namespace"}},
 		}
+	case errors.Is(err, schedule.ErrNoCalendar):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such calendar."}
+	case errors.Is(err, schedule.ErrCalendarTaken):
+		return &problem{
+			Status: http.StatusConflict, Detail: "Another calendar of the namespace has this name.",
+			Errors: []fieldProblem{{Field: "name", Reason: "is taken in this namespace"}},
+		}
+	case errors.As(err, &used):
+		return &problem{Status: http.StatusConflict, Detail: short("The calendar is in use by the schedule " + used.Schedule + ".")}
 	case errors.Is(err, schedule.ErrInvalidState):
 		return &problem{Status: http.StatusConflict, Detail: "The schedule is set aside as invalid: its state_reason says why. Edit it first."}
 	case errors.Is(err, schedule.ErrStale):
-		return &problem{Status: http.StatusPreconditionFailed, Detail: "The schedule has changed since it was read: read it again."}
+		return &problem{Status: http.StatusPreconditionFailed, Detail: "It has changed since it was read: read it again."}
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &problem{Status: statusClientGone, Title: "Client Closed Request"} // nobody reads it
 	case app.IsUnavailable(err):
@@ -206,6 +216,8 @@ func kindOf(t reflect.Type) string {
 	switch t {
 	case typeOf[time.Time]():
 		return `an instant in RFC 3339, such as "2026-11-24T03:00:00Z"`
+	case typeOf[date]():
+		return `a date such as "2026-12-25"`
 	case typeOf[duration]():
 		return `a duration such as "90s", "15m", "24h" or "7d"`
 	}

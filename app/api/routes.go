@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -23,13 +22,13 @@ import (
 const (
 	defaultPageSize = 50
 	maxPageSize     = 1000
-	maxPreview      = 1000
 )
 
 func (a *api) routes() {
 	a.healthRoutes()
 	if a.Service != nil {
 		a.scheduleRoutes()
+		a.calendarRoutes()
 	}
 }
 
@@ -87,7 +86,7 @@ func (a *api) scheduleRoutes() {
 	}, a.runs)
 	handle(a, huma.Operation{
 		OperationID: "preview", Method: http.MethodPost, Path: "/v1/preview", Tags: []string{"preview"},
-		Summary: "Show when a spec would run", Description: "Nothing is stored.", Errors: []int{400, 413, 415, 422},
+		Summary: "Show when a spec or a schedule would run", Description: "Nothing is stored.", Errors: []int{400, 404, 413, 415, 422, 503},
 	}, a.preview)
 }
 
@@ -114,17 +113,23 @@ func (p *ScheduleParams) key() (app.Key, error) {
 	if err != nil {
 		return app.Key{}, schedule.ErrNotFound
 	}
+	return scheduleKey("id", text, p.Namespace)
+}
+
+// scheduleKey reads the text of a field that names a schedule of the namespace,
+// which may be empty: then names are those of the default one.
+func scheduleKey(field, text, namespace string) (app.Key, error) {
 	if name, ok := strings.CutPrefix(text, "name:"); ok {
 		if !storable(name) {
 			return app.Key{}, schedule.ErrNotFound
 		}
-		return app.Key{Namespace: cmp.Or(p.Namespace, schedule.DefaultNamespace), Name: name}, nil
+		return app.Key{Namespace: cmp.Or(namespace, schedule.DefaultNamespace), Name: name}, nil
 	}
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 {
-		return app.Key{}, schedule.Invalid("id", `must be a UUID, or name: and a name`)
+		return app.Key{}, schedule.Invalid(field, `must be a UUID, or name: and a name`)
 	}
-	return app.Key{Namespace: p.Namespace, ID: schedule.ID(id)}, nil
+	return app.Key{Namespace: namespace, ID: schedule.ID(id)}, nil
 }
 
 // IfMatch is the version that a write expects.
@@ -447,78 +452,6 @@ func (a *api) runs(ctx context.Context, in *runsInput) (*runsAnswer, error) {
 	}
 	if more {
 		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(instantBytes(page[len(page)-1].ScheduledFor))
-	}
-	return out, nil
-}
-
-// previewDocument asks when a spec would run.
-type previewDocument struct {
-	Spec  specDocument `json:"spec"`
-	From  *time.Time   `json:"from" required:"false" doc:"Runs after this instant; now when it is left out."`
-	To    *time.Time   `json:"to" required:"false" doc:"Runs up to this instant, included; then total says how many there are."`
-	Count *int         `json:"count" required:"false" minimum:"1" maximum:"1000" default:"10"`
-}
-
-// TransformSchema is huma.SchemaTransformer.
-func (previewDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s.Examples = []any{json.RawMessage(`{"spec": {"cron": "0 3 * * 1-5", "timezone": "Asia/Tokyo"}, "count": 5}`)}
-	return s
-}
-
-// previewRun is one run that would come.
-type previewRun struct {
-	At    time.Time `json:"at" doc:"In UTC."`
-	Local string    `json:"local" doc:"In the spec's zone." example:"2026-11-25T03:00:00+09:00"`
-	Note  string    `json:"note" doc:"What is out of the ordinary about it; else empty."`
-}
-
-type previewAnswer struct {
-	Body struct {
-		Description string       `json:"description" doc:"The spec in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`
-		Runs        []previewRun `json:"runs" nullable:"false"`
-		Total       *int64       `json:"total" doc:"How many runs lie between from and to, listed or not; null without to."`
-	}
-}
-
-func (a *api) preview(ctx context.Context, in *struct{ Body body[previewDocument] }) (*previewAnswer, error) {
-	document := previewDocument{Spec: newDocument().Spec}
-	if err := in.Body.decode(&document); err != nil {
-		return nil, err
-	}
-	count := 10
-	if document.Count != nil {
-		if count = *document.Count; count < 1 || count > maxPreview {
-			return nil, schedule.Invalid("count", fmt.Sprintf("must be from 1 to %d", maxPreview))
-		}
-	}
-	from := time.Now()
-	if document.From != nil {
-		if from = *document.From; !shown(from) {
-			return nil, schedule.Invalid("from", "must be between the years 1970 and 9998")
-		}
-	}
-	var to time.Time
-	if document.To != nil {
-		if to = *document.To; !shown(to) {
-			return nil, schedule.Invalid("to", "must be between the years 1970 and 9998")
-		}
-		if !to.After(from) {
-			return nil, schedule.Invalid("to", "must be after from")
-		}
-	}
-	spec := document.Spec.spec()
-	preview, err := app.PreviewSpec(spec, from, to, count)
-	if err != nil {
-		return nil, err
-	}
-	out := &previewAnswer{}
-	out.Body.Description = schedule.Describe(spec, languageOf(ctx))
-	if document.To != nil {
-		out.Body.Total = &preview.Total
-	}
-	out.Body.Runs = make([]previewRun, len(preview.Runs))
-	for i, run := range preview.Runs {
-		out.Body.Runs[i] = previewRun{At: run.At, Local: run.Local.Format(time.RFC3339Nano), Note: run.Note}
 	}
 	return out, nil
 }

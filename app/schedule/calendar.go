@@ -16,7 +16,6 @@ type Calendar struct {
 	Days      []DayRange
 
 	// Kept by the database.
-	ID        ID
 	Version   int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -92,10 +91,10 @@ func weekdayOf(number int64) time.Weekday {
 func (c *Calendar) Validate() error {
 	var f fields
 	if !namespacePattern.MatchString(c.Namespace) {
-		f.add("namespace", labelRule)
+		f.add("namespace", NameRule)
 	}
 	if !namespacePattern.MatchString(c.Name) {
-		f.add("name", labelRule)
+		f.add("name", NameRule)
 	}
 	if _, err := loadZone(c.Timezone); err != nil {
 		f.add("timezone", err.Error())
@@ -107,7 +106,7 @@ func (c *Calendar) Validate() error {
 	for i, r := range c.Days {
 		field := fmt.Sprintf("days.%d.", i)
 		ok := f.date(field+"from", r.From)
-		ok = f.date(field+"to", r.To) && ok
+		ok = (r.To == r.From || f.date(field+"to", r.To)) && ok
 		switch days := r.To.number() - r.From.number() + 1; {
 		case !ok:
 		case days < 1:

@@ -43,6 +43,9 @@ func Describe(spec Spec, language Language) string {
 	if !spec.EndAt.IsZero() {
 		words += fmt.Sprintf(p.end, spec.instant(spec.EndAt, p.date))
 	}
+	if len(spec.Exclude) > 0 {
+		words += fmt.Sprintf(p.excluded[spec.OnExcluded], p.list(spec.Exclude))
+	}
 	if spec.Jitter > 0 {
 		words += fmt.Sprintf(p.jitter, p.duration(spec.Jitter))
 	}
@@ -56,6 +59,7 @@ func Describe(spec Spec, language Language) string {
 // formats.
 type phrases struct {
 	once, zone, start, end, jitter string
+	excluded                       map[OnExcluded]string
 	runs                           func(most int64) string
 	every, duration                func(time.Duration) string
 	date                           string // a layout of time.Format

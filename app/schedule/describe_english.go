@@ -8,12 +8,18 @@ import (
 )
 
 var english = phrases{
-	once:     "Once, at %s",
-	every:    englishEvery,
-	zone:     ", %s",
-	start:    ", from %s",
-	end:      ", until just before %s",
-	jitter:   ", delayed by up to %s",
+	once:   "Once, at %s",
+	every:  englishEvery,
+	zone:   ", %s",
+	start:  ", from %s",
+	end:    ", until just before %s",
+	jitter: ", delayed by up to %s",
+	excluded: map[OnExcluded]string{
+		"":                    ", but not on days of %s",
+		OnExcludedSkip:        ", but not on days of %s",
+		OnExcludedNextDay:     ", after days of %s instead of on them",
+		OnExcludedPreviousDay: ", before days of %s instead of on them",
+	},
 	runs:     englishRuns,
 	duration: englishDuration,
 	date:     time.DateOnly,

@@ -7,12 +7,18 @@ import (
 )
 
 var japanese = phrases{
-	once:     "%sに1回",
-	every:    japaneseEvery,
-	zone:     "(%s)",
-	start:    "、%s以降",
-	end:      "、%sより前",
-	jitter:   "、最大%sの遅延",
+	once:   "%sに1回",
+	every:  japaneseEvery,
+	zone:   "(%s)",
+	start:  "、%s以降",
+	end:    "、%sより前",
+	jitter: "、最大%sの遅延",
+	excluded: map[OnExcluded]string{
+		"":                    "、%sの日を除く",
+		OnExcludedSkip:        "、%sの日を除く",
+		OnExcludedNextDay:     "、%sの日は翌日以降に延期",
+		OnExcludedPreviousDay: "、%sの日は前日以前に繰上げ",
+	},
 	runs:     func(most int64) string { return fmt.Sprintf("、最大%d回", most) },
 	duration: japaneseDuration,
 	date:     "2006年1月2日",

@@ -257,6 +257,9 @@ func TestDescribeSaysTheRestOfASpec(t *testing.T) {
 	until.EndAt = at("2026-02-01T00:00:00+09:00")
 	all.StartAt, all.EndAt, all.Jitter, all.MaxRuns = from.StartAt, until.EndAt, 90*time.Second, 5
 	every := func(d time.Duration) Spec { return Spec{Every: d, Timezone: "UTC"} }
+	except := func(on OnExcluded, calendars ...string) Spec {
+		return Spec{Cron: "@daily", Timezone: "UTC", Exclude: calendars, OnExcluded: on}
+	}
 	jitter := func(d time.Duration) Spec { return Spec{Cron: "@daily", Jitter: d, Timezone: "UTC"} }
 	runs := func(n int64) Spec { return Spec{Cron: "@daily", MaxRuns: n, Timezone: "UTC"} }
 	once := func(text, zone string) Spec { return Spec{At: at(text), Timezone: zone} }
@@ -271,6 +274,10 @@ func TestDescribeSaysTheRestOfASpec(t *testing.T) {
 			"平日 03:00(Asia/Tokyo)、2026年2月1日 00:00より前"},
 		{all, "At 03:00 on weekdays, Asia/Tokyo, from 2026-01-01 00:00, until just before 2026-02-01 00:00, delayed by up to 90 seconds, at most 5 times",
 			"平日 03:00(Asia/Tokyo)、2026年1月1日 00:00以降、2026年2月1日 00:00より前、最大90秒の遅延、最大5回"},
+		{except("", "jp"), "At 00:00 every day, UTC, but not on days of jp", "毎日 00:00(UTC)、jpの日を除く"},
+		{except(OnExcludedSkip, "jp", "uk", "us"), "At 00:00 every day, UTC, but not on days of jp, uk and us", "毎日 00:00(UTC)、jp、uk、usの日を除く"},
+		{except(OnExcludedNextDay, "jp", "uk"), "At 00:00 every day, UTC, after days of jp and uk instead of on them", "毎日 00:00(UTC)、jpとukの日は翌日以降に延期"},
+		{except(OnExcludedPreviousDay, "jp"), "At 00:00 every day, UTC, before days of jp instead of on them", "毎日 00:00(UTC)、jpの日は前日以前に繰上げ"},
 		{jitter(time.Second), "At 00:00 every day, UTC, delayed by up to 1 second", "毎日 00:00(UTC)、最大1秒の遅延"},
 		{jitter(250 * time.Millisecond), "At 00:00 every day, UTC, delayed by up to 0.25 seconds", "毎日 00:00(UTC)、最大0.25秒の遅延"},
 		{jitter(5 * time.Minute), "At 00:00 every day, UTC, delayed by up to 5 minutes", "毎日 00:00(UTC)、最大5分の遅延"},

@@ -10,13 +10,25 @@ import (
 var (
 	// ErrNotFound: no such schedule in the caller's namespace.
 	ErrNotFound = errors.New("no such schedule")
+	// ErrNoCalendar: no such calendar in the caller's namespace.
+	ErrNoCalendar = errors.New("no such calendar")
+	// ErrCalendarTaken: the namespace has a calendar of the name.
+	ErrCalendarTaken = errors.New("the calendar's name is taken in this namespace")
 	// ErrNameTaken: another schedule of the namespace has the name.
 	ErrNameTaken = errors.New("the name is taken in this namespace")
-	// ErrStale: the schedule's version isn't the one that the caller named.
-	ErrStale = errors.New("the schedule has changed since it was read")
+	// ErrStale: the version isn't the one that the caller named.
+	ErrStale = errors.New("it has changed since it was read")
 	// ErrInvalidState: the schedule is set aside as invalid and can't run.
 	ErrInvalidState = errors.New("the schedule is invalid and can't run until it is edited")
 )
+
+// CalendarUsedError is that of a calendar that can't be deleted while a schedule
+// names it.
+type CalendarUsedError struct{ Schedule string } // the name of one that does
+
+func (e *CalendarUsedError) Error() string {
+	return "the calendar is in use by the schedule " + e.Schedule
+}
 
 // FieldError is one field that can't be accepted. Field is the path in the JSON
 // document ("spec.cron"); Reason completes a sentence that begins with it.

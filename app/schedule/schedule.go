@@ -126,7 +126,7 @@ func New() Schedule {
 	return Schedule{
 		Namespace:    DefaultNamespace,
 		Labels:       map[string]string{},
-		Spec:         Spec{Timezone: DefaultTimezone},
+		Spec:         Spec{Timezone: DefaultTimezone, Exclude: []string{}, OnExcluded: OnExcludedSkip},
 		Job:          Job{Args: json.RawMessage("{}"), Queue: DefaultQueue, Priority: DefaultPriority, MaxAttempts: DefaultMaxAttempts, Tags: []string{}},
 		Misfire:      MisfireOnce,
 		MisfireLimit: DefaultMisfireLimit,

@@ -36,13 +36,18 @@ const (
 	MaxMovedTimes        = 24 // times of day that a cron spec whose runs move may have
 )
 
-const labelRule = "must be 1 to 63 lower-case letters, digits and hyphens, the first not a hyphen"
+// NameRule says what the names of namespaces and calendars look like. It completes
+// a sentence that begins with the field's name.
+const NameRule = "must be 1 to 63 lower-case letters, digits and hyphens, the first not a hyphen"
 
 var (
 	namespacePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	queuePattern     = regexp.MustCompile(`^[a-z0-9]+([_|\-]?[a-z0-9]+)*$`) // River's own
 	tagPattern       = regexp.MustCompile(`^\w[\w-]+\w$`)                   // River's own
 )
+
+// ValidNamespace reports whether a namespace may have the name.
+func ValidNamespace(name string) bool { return namespacePattern.MatchString(name) }
 
 // Validate checks everything that can be known without a clock or a database.
 // The error is an *InvalidError that names every field that is wrong.
@@ -53,7 +58,7 @@ func (s *Schedule) Validate() error {
 		f.add("name", "is missing")
 	}
 	if !namespacePattern.MatchString(s.Namespace) {
-		f.add("namespace", labelRule)
+		f.add("namespace", NameRule)
 	}
 	f.text("description", s.Description, MaxDescriptionLength)
 	f.text("pause_reason", s.PauseReason, MaxPauseReasonLength)
@@ -130,7 +135,7 @@ func (s Spec) validate(f *fields) {
 	}
 	for i, name := range s.Exclude[:min(len(s.Exclude), MaxExclude)] {
 		if !namespacePattern.MatchString(name) {
-			f.add(fmt.Sprintf("spec.exclude.%d", i), labelRule)
+			f.add(fmt.Sprintf("spec.exclude.%d", i), NameRule)
 		}
 		if slices.Contains(s.Exclude[:i], name) {
 			f.add(fmt.Sprintf("spec.exclude.%d", i), "is named already")

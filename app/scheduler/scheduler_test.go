@@ -428,3 +428,29 @@ func TestTruncateDoesNotMeetADispatchInADeadlock(t *testing.T) {
 	b.becomes("the held one is dropped too", `SELECT count(*) = 0 FROM riverbeat.cursors`)
 	b.equals("jobs", 0, `SELECT count(*) FROM river_job`)
 }
+
+// An edit of a calendar is an edit of every schedule that names it.
+func TestNothingRunsOnADayOnceACalendarThatExcludesItIsCommitted(t *testing.T) {
+	b := setup(t)
+	b.exec(`INSERT INTO riverbeat.calendars (name) VALUES ('holidays')`)
+	b.insert(50, "exclude, every", "'{holidays}', interval '1 second'")
+	for range 2 {
+		b.start(nil, nil)
+	}
+	b.becomes("all have run", `SELECT count(DISTINCT schedule_id) = 50 FROM riverbeat.runs`)
+	b.exec(`
+		UPDATE riverbeat.calendars
+		SET days = jsonb_build_array(jsonb_build_object('from', (now() AT TIME ZONE 'UTC')::date, 'to', (now() AT TIME ZONE 'UTC')::date + 1))`)
+	committed := one[time.Time](b, `SELECT clock_timestamp()`)
+	b.start(nil, nil) // looks at everything
+	b.becomes("all are planned for after the holidays", `
+		SELECT count(*) = 50 FROM riverbeat.cursors
+		WHERE NOT dirty AND fire_at = next_run_at AND (next_run_at AT TIME ZONE 'UTC')::date = ($1::timestamptz AT TIME ZONE 'UTC')::date + 2`, committed)
+	b.becomes("time has passed", `SELECT clock_timestamp() > $1::timestamptz + interval '1500 milliseconds'`, committed)
+	b.equals("runs since then", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > $1 AND outcome = 'enqueued'`, committed)
+
+	// What a calendar took away is in the ledger when the next run comes.
+	b.exec(`UPDATE riverbeat.cursors SET next_run_at = clock_timestamp(), fire_at = clock_timestamp() WHERE schedule_id = (SELECT min(schedule_id::text)::uuid FROM riverbeat.cursors)`)
+	b.start(nil, nil)
+	b.becomes("it is recorded", `SELECT count(*) = 1 FROM riverbeat.runs WHERE outcome = 'skipped' AND why = 'excluded' AND count > 0`)
+}
