@@ -18,12 +18,21 @@ import (
 
 	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/zonedata"
 	"github.com/riverbeat/riverbeat/db"
 	"github.com/riverbeat/riverbeat/db/dbtest"
 	"github.com/riverbeat/riverbeat/jobs"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+// Zones are read as the program reads them.
+func TestMain(m *testing.M) {
+	zones, err := zonedata.Newest("")
+	if err != nil {
+		panic(err)
+	}
+	schedule.SetZones(zones.Load)
+	dbtest.Main(m)
+}
 
 // fixture is the API as it is served, over a database of its own.
 type fixture struct {

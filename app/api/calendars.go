@@ -70,7 +70,7 @@ type calendarDocument struct {
 	Name      string        `json:"name" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" example:"jp-holidays" doc:"Unique in its namespace. It never changes: schedules name the calendar by it."`
 	Timezone  string        `json:"timezone" required:"false" default:"UTC" example:"Asia/Tokyo" doc:"The IANA zone by whose clock the days begin and end."`
 	Weekends  bool          `json:"weekends" required:"false" doc:"Every Saturday and Sunday as well."`
-	Days      []dayDocument `json:"days" required:"false" nullable:"false" maxItems:"5000"`
+	Days      []dayDocument `json:"days" required:"false" nullable:"false" maxItems:"1000"`
 
 	Version   int64      `json:"version" required:"false" readOnly:"true" doc:"Grows with each change."`
 	CreatedAt *time.Time `json:"created_at" required:"false" readOnly:"true"`

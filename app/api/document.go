@@ -64,7 +64,7 @@ type specDocument struct {
 	Jitter   duration   `json:"jitter" required:"false" doc:"The most by which each run is delayed: for one run always by the same."`
 	MaxRuns  *int64     `json:"max_runs" required:"false" minimum:"1"`
 
-	Exclude    []string `json:"exclude" required:"false" nullable:"false" maxItems:"16" doc:"Calendars of the namespace on whose days nothing runs." example:"[\"jp-holidays\"]"`
+	Exclude    []string `json:"exclude" required:"false" nullable:"false" maxItems:"8" doc:"Calendars of the namespace on whose days nothing runs." example:"[\"jp-holidays\"]"`
 	OnExcluded string   `json:"on_excluded" required:"false" enum:"skip,next_day,previous_day" default:"skip" doc:"What becomes of a run on such a day: nothing, or it runs at its time of day on the next or previous day that isn't excluded."`
 
 	Description string `json:"description" required:"false" readOnly:"true" doc:"When it runs, in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`

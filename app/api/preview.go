@@ -45,7 +45,7 @@ type previewAnswer struct {
 		Description string       `json:"description" doc:"The spec in words, in the language of Accept-Language (en, ja)." example:"At 03:00 on weekdays, Asia/Tokyo"`
 		Runs        []previewRun `json:"runs" nullable:"false"`
 		Excluded    []previewRun `json:"excluded" nullable:"false" doc:"What calendars take away, up to the end of the list of runs, at most 1,000; their notes say which calendar and day."`
-		Total       *int64       `json:"total" doc:"How many runs lie between from and to, listed or not; null without to. Where excluded runs move, it ends at 100,000."`
+		Total       *int64       `json:"total" doc:"How many runs lie between from and to, listed or not; null without to. With calendars it ends after 100 years, and where excluded runs move at 10,000."`
 	}
 }
 

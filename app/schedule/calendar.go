@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -28,8 +29,8 @@ type DayRange struct {
 
 // Limits of a calendar.
 const (
-	MaxDayRanges      = 5000
-	MaxDayRangeLength = 366 // days
+	MaxDayRanges      = 1000 // fifty years of twenty holidays
+	MaxDayRangeLength = 366  // days
 	MaxDayNameLength  = 120
 )
 
@@ -72,6 +73,10 @@ func (d *Date) UnmarshalText(text []byte) (err error) {
 // number counts days from 1970-01-01, which is 0.
 func (d Date) number() int64 {
 	return time.Date(d.Year, d.Month, d.Day, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay
+}
+
+func (d Date) compare(other Date) int {
+	return cmp.Or(d.Year-other.Year, int(d.Month-other.Month), d.Day-other.Day)
 }
 
 func dateOf(number int64) Date { return DateOf(time.Unix(number*secondsPerDay, 0).UTC()) }
@@ -131,18 +136,20 @@ func (f *fields) date(field string, d Date) (ok bool) {
 
 // day is what the calendar calls the excluded day: the name of its range, else
 // its weekday, if it is there as a weekend, else its date.
-func (c *Calendar) day(number int64) (name string, excluded bool) {
+func (c *Calendar) day(d Date) (name string, excluded bool) {
 	for _, r := range c.Days {
-		if number < r.From.number() || number > r.To.number() {
+		if d.compare(r.From) < 0 || d.compare(r.To) > 0 {
 			continue
 		}
 		if r.Name != "" {
 			return r.Name, true
 		}
-		name = dateOf(number).String()
+		name = d.String()
 	}
-	if weekday := weekdayOf(number); c.Weekends && (weekday == time.Saturday || weekday == time.Sunday) {
-		return weekday.String(), true
+	if c.Weekends {
+		if weekday := weekdayOf(d.number()); weekday == time.Saturday || weekday == time.Sunday {
+			return weekday.String(), true
+		}
 	}
 	return name, name != ""
 }

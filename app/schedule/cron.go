@@ -81,7 +81,7 @@ func ParseCron(expr string) (*Cron, error) {
 		texts = append([]string{"0"}, texts...)
 	case 6:
 	default:
-		return nil, fmt.Errorf("has %d fields: it needs 5 (minute hour day-of-month month day-of-week), or 6 with the second first", len(texts))
+		return nil, fieldCountError(len(texts))
 	}
 
 	c := &Cron{wildcard: isStar(texts[0]) || isStar(texts[1]) || isStar(texts[2])}
@@ -137,14 +137,28 @@ func checkCronText(expr string) error {
 	return nil
 }
 
+func fieldCountError(n int) error {
+	const needs = "it needs 5 (minute hour day-of-month month day-of-week), or 6 with the second first"
+	switch n {
+	case 1:
+		return errors.New("has 1 field: " + needs)
+	case 7: // as in Quartz
+		return errors.New("has 7 fields: " + needs + `; the years are bounded by "start_at" and "end_at"`)
+	}
+	return fmt.Errorf("has %d fields: %s", n, needs)
+}
+
 func nicknameError(name string) error {
-	switch strings.ToLower(name) {
+	switch name = strings.ToLower(name); name {
 	case "@every":
 		return errors.New(`can't hold @every: use "every" instead of "cron", such as "every": "90m"`)
 	case "@reboot":
 		return errors.New(`can't be @reboot, because no machine's start belongs to a schedule: use "at" to run once`)
 	}
-	return fmt.Errorf("has the unknown nickname %q: there are @yearly, @annually, @monthly, @weekly, @daily, @midnight and @hourly, each on its own", name)
+	if _, known := nicknames[name]; known {
+		return fmt.Errorf("has more than the nickname %s: write it alone", name)
+	}
+	return fmt.Errorf("has the unknown nickname %q: there are @yearly, @annually, @monthly, @weekly, @daily, @midnight and @hourly", name)
 }
 
 // isStar is Vixie cron's star bit: */2 and *,5 count as well.
@@ -225,12 +239,29 @@ func (f cronField) value(text, item string) (int, error) {
 	}
 	n, ok := number(text)
 	if !ok {
-		return 0, fmt.Errorf("has %q in its %s field: %s", item, f.name, f.allowed())
+		return 0, fmt.Errorf("has %q in its %s field: %s%s", item, f.name, f.instead(text, item), f.allowed())
 	}
 	if n < f.min || n > f.max && !(n == sunday && f.name == dayOfWeekField.name) {
-		return 0, fmt.Errorf("has %s in its %s field: %s", text, f.name, f.allowed())
+		return 0, fmt.Errorf("has %s in its %s field: %s%s", text, f.name, f.instead(text, item), f.allowed())
 	}
 	return n, nil
+}
+
+// instead says what was probably meant, if that can be told from what was
+// written, ready to be followed by what is allowed.
+func (f cronField) instead(text, item string) string {
+	for _, name := range f.names {
+		if len(text) > len(name) && strings.EqualFold(text[:len(name)], name) && strings.Trim(strings.ToUpper(text), "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+			return "write " + name + "; "
+		}
+	}
+	switch {
+	case item[0] == '/':
+		return "write *" + item + "; "
+	case text == "24" && f.name == hourField.name:
+		return "midnight is 0; "
+	}
+	return ""
 }
 
 func (f cronField) step(text, item string) (int, error) {

@@ -197,6 +197,14 @@ func offsetAt(at int64, loc *time.Location) int64 {
 	return int64(offset)
 }
 
+// moveTo makes s the stretch that the instant belongs to, if it isn't that already.
+func (s *stretch) moveTo(at int64, loc *time.Location) stretch {
+	if at < s.start || at >= s.end {
+		*s = stretchAt(at, loc)
+	}
+	return *s
+}
+
 // firstWall is what the clock shows when the stretch begins.
 func (s stretch) firstWall() int64 { return s.start + s.offset }
 

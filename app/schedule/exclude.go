@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,9 +31,31 @@ type daySet struct {
 // numbers are the days from first to last.
 type numbers struct{ first, last int64 }
 
+// No question to a Timing may take long, whatever its calendars say: a search
+// through what they exclude ends, as if nothing came any more, after 12 years,
+// after that many occurrences in a row, or after that many looks at days. The
+// latter two are far more than calendars that people keep can ask for, and less
+// than a millisecond.
+const (
+	excludedSeconds = 12 * 366 * secondsPerDay
+	maxExcluded     = 1000
+	maxLooks        = 6000
+)
+
+// search is what one question has at hand: how the clocks go around the instants
+// that it has come to, and how many looks it may still take.
+type search struct {
+	own    stretch             // of the lanes' zone
+	clocks [MaxExclude]stretch // of the zones of the exclusion's sets
+	looks  int
+}
+
 // newExclusion picks the named calendars; loaded is a zone that is at hand. The
 // error completes a sentence that begins with the field's name.
 func newExclusion(names []string, calendars []Calendar, loaded *time.Location) (*exclusion, error) {
+	if len(names) > MaxExclude {
+		return nil, fmt.Errorf("names %d calendars: at most %d are allowed", len(names), MaxExclude)
+	}
 	x := &exclusion{}
 	for _, name := range names {
 		i := slices.IndexFunc(calendars, func(c Calendar) bool { return c.Name == name })
@@ -55,6 +76,7 @@ func newExclusion(names []string, calendars []Calendar, loaded *time.Location) (
 		}
 		x.calendars = append(x.calendars, zonedCalendar{c, x.sets[i].zone})
 		x.sets[i].weekends = x.sets[i].weekends || c.Weekends
+		x.sets[i].days = slices.Grow(x.sets[i].days, len(c.Days))
 		for _, r := range c.Days {
 			x.sets[i].days = append(x.sets[i].days, numbers{r.From.number(), r.To.number()})
 		}
@@ -67,7 +89,7 @@ func newExclusion(names []string, calendars []Calendar, loaded *time.Location) (
 
 // merge brings the days into order.
 func (s *daySet) merge() {
-	slices.SortFunc(s.days, func(a, b numbers) int { return cmp.Compare(a.first, b.first) })
+	slices.SortFunc(s.days, func(a, b numbers) int { return int(a.first - b.first) })
 	merged := s.days[:0]
 	for _, r := range s.days {
 		if n := len(merged); n > 0 && r.first <= merged[n-1].last+1 {
@@ -108,35 +130,40 @@ func (s *daySet) around(day int64) (excluded bool, run numbers) {
 
 // span is the stretch of time around the instant, from start to before end, in
 // which the answer stays the same. The ones before and after it may have it too.
-func (s *daySet) span(at int64) (excluded bool, start, end int64) {
-	clock := stretchAt(at, s.zone)
+func (s *daySet) span(at int64, clock *stretch) (excluded bool, start, end int64) {
+	clock.moveTo(at, s.zone)
 	day, _ := splitWall(at + clock.offset)
 	excluded, run := s.around(day)
 	return excluded, max(clock.start, run.first*secondsPerDay-clock.offset), min(clock.end, (run.last+1)*secondsPerDay-clock.offset)
 }
 
 // free is at, if it isn't excluded, else a later instant, in the direction of
-// step, up to which all are. That one may be excluded, too: ask again.
-func (x *exclusion) free(at, step int64) int64 {
-	limit := at + step*horizonSeconds
-	for i, left := 0, len(x.sets); left > 0 && (limit-at)*step > 0; i, left = i+1, left-1 {
-		if excluded, start, end := x.sets[i%len(x.sets)].span(at); excluded {
+// step, up to which all are. That one may be excluded, too: ask again. It isn't ok
+// where the search ends.
+func (x *exclusion) free(q *search, at, step int64) (free int64, ok bool) {
+	limit := at + step*excludedSeconds
+	for i, left := 0, len(x.sets); left > 0; i, left = i+1, left-1 {
+		if q.looks--; q.looks < 0 || (limit-at)*step <= 0 {
+			return at, false
+		}
+		set := i % len(x.sets)
+		if excluded, start, end := x.sets[set].span(at, &q.clocks[set]); excluded {
 			at, left = start-1, len(x.sets)
 			if step > 0 {
 				at = end
 			}
 		}
 	}
-	return at
+	return at, true
 }
 
 // block is the first instant from at on, in the direction of step, that is
 // excluded, or the one beyond limit if none is before.
-func (x *exclusion) block(at, step, limit int64) int64 {
+func (x *exclusion) block(q *search, at, step, limit int64) int64 {
 	for (limit-at)*step >= 0 {
 		beyond := limit + step
 		for i := range x.sets {
-			excluded, start, end := x.sets[i].span(at)
+			excluded, start, end := x.sets[i].span(at, &q.clocks[i])
 			switch {
 			case excluded:
 				return at
@@ -151,26 +178,30 @@ func (x *exclusion) block(at, step, limit int64) int64 {
 	return limit + step
 }
 
-func (x *exclusion) excluded(at int64) bool {
-	return slices.ContainsFunc(x.sets, func(s daySet) bool {
-		excluded, _, _ := s.span(at)
-		return excluded
-	})
+func (x *exclusion) excluded(q *search, at int64) bool {
+	for i := range x.sets {
+		if excluded, _, _ := x.sets[i].span(at, &q.clocks[i]); excluded {
+			return true
+		}
+	}
+	return false
 }
 
 // by is the first calendar that excludes the instant, and what it calls the day.
 func (x *exclusion) by(at time.Time) (calendar, day string) {
 	for _, c := range x.calendars {
-		if day, excluded := c.day(DateOf(at.In(c.zone)).number()); excluded {
+		if day, excluded := c.day(DateOf(at.In(c.zone))); excluded {
 			return c.Name, day
 		}
 	}
 	return "", ""
 }
 
-// MaxMovedCount is where Timing.Count ends where excluded runs move: eleven
-// years of 24 runs a day.
-const MaxMovedCount = 100_000
+// Where Timing.Count ends, so that it takes a moment at most.
+const (
+	MaxExcludedCountYears = 100    // where calendars take runs away
+	MaxMovedCount         = 10_000 // where they move: a year of 24 runs a day
+)
 
 // lane is the occurrences that have one time of day. What moves to another day
 // keeps it, so that within a lane none overtakes another, and an answer needs
@@ -209,7 +240,8 @@ func (t *Timing) lay() {
 	switch {
 	case t.cron == nil && t.spec.Every == 0:
 		day, clock := splitWall(t.at.Unix() + offsetAt(t.at.Unix(), t.zone))
-		if !t.exclude.excluded(t.at.Unix()) {
+		q := search{looks: maxLooks}
+		if !t.exclude.excluded(&q, t.at.Unix()) {
 			return
 		}
 		l := lane{t: t, zone: t.zone, clock: int64(clock), nanos: int64(t.at.Nanosecond())}
@@ -217,8 +249,8 @@ func (t *Timing) lay() {
 		if !t.moves() {
 			return
 		}
-		if day, ok := l.seek(day+l.move(), l.move()); ok {
-			t.at = l.at(day)
+		if day, ok := l.seek(&q, day+l.move(), l.move()); ok {
+			t.at = l.at(&q, day)
 		}
 	case !t.moves():
 	case t.cron != nil:
@@ -243,9 +275,9 @@ func (l lane) move() int64 {
 // second is when the lane's time comes on the day: the first time that the clock
 // shows it, or the end of the gap that leaves it out. It is not ok where the gap
 // is a change of the calendar. It never falls from one day to the next.
-func (l lane) second(day int64) (at int64, ok bool) {
+func (l lane) second(q *search, day int64) (at int64, ok bool) {
 	wall := day*secondsPerDay + l.clock
-	s := stretchAt(wall-maxShift, l.zone)
+	s := q.own.moveTo(wall-maxShift, l.zone)
 	for s.end+s.offset <= wall {
 		s = stretchAt(s.end, l.zone)
 	}
@@ -255,51 +287,52 @@ func (l lane) second(day int64) (at int64, ok bool) {
 	return s.start, s.firstWall()-s.reached(l.zone) <= maxGap
 }
 
-func (l lane) at(day int64) time.Time {
-	at, _ := l.second(day)
+func (l lane) at(q *search, day int64) time.Time {
+	at, _ := l.second(q, day)
 	return time.Unix(at, l.nanos).UTC()
 }
 
 // free reports whether the day has the lane's time and isn't excluded at it.
-func (l lane) free(day int64) bool {
-	at, ok := l.second(day)
-	return ok && !l.t.exclude.excluded(at)
+func (l lane) free(q *search, day int64) bool {
+	at, ok := l.second(q, day)
+	return ok && !l.t.exclude.excluded(q, at)
 }
 
 // from is the first day whose instant isn't before at.
-func (l lane) from(at time.Time) int64 {
+func (l lane) from(q *search, at time.Time) int64 {
 	second := at.Unix()
 	if l.nanos < int64(at.Nanosecond()) {
 		second++
 	}
-	return l.fromSecond(second)
+	return l.fromSecond(q, second)
 }
 
-func (l lane) fromSecond(second int64) int64 {
-	day, _ := splitWall(second + offsetAt(second, l.zone))
+func (l lane) fromSecond(q *search, second int64) int64 {
+	day, _ := splitWall(second + q.own.moveTo(second, l.zone).offset)
 	for day--; ; day++ {
-		if at, _ := l.second(day); at >= second {
+		if at, _ := l.second(q, day); at >= second {
 			return day
 		}
 	}
 }
 
 // seek is the first free day from the day on, in the direction of step. Not ok:
-// there is none within the horizon, and the day returned lies beyond it.
-func (l lane) seek(day, step int64) (int64, bool) {
-	const horizonDays = horizonSeconds / secondsPerDay
-	for limit := day + step*horizonDays; (limit-day)*step >= 0; {
-		at, ok := l.second(day)
-		free := l.t.exclude.free(at, step)
+// the search ended before there was one, at the day returned.
+func (l lane) seek(q *search, day, step int64) (int64, bool) {
+	for limit := day + step*excludedSeconds/secondsPerDay; (limit-day)*step >= 0; {
+		at, ok := l.second(q, day)
+		free, found := l.t.exclude.free(q, at, step)
 		switch {
+		case !found:
+			return day, false
 		case ok && free == at:
 			return day, true
 		case free == at:
 			day += step
 		case step > 0:
-			day = max(day+1, l.fromSecond(free))
+			day = max(day+1, l.fromSecond(q, free))
 		default:
-			day = min(day-1, l.fromSecond(free+1)-1)
+			day = min(day-1, l.fromSecond(q, free+1)-1)
 		}
 	}
 	return day, false
@@ -307,7 +340,7 @@ func (l lane) seek(day, step int64) (int64, bool) {
 
 // match is the first day from the day on, in the direction of step, on which the
 // base has an occurrence in the lane, but for the spec's window.
-func (l lane) match(day, step int64) (int64, bool) {
+func (l lane) match(q *search, day, step int64) (int64, bool) {
 	for {
 		switch c := l.t.cron; {
 		case c != nil:
@@ -333,7 +366,7 @@ func (l lane) match(day, step int64) (int64, bool) {
 			}
 			day = anchor + n/every*every
 		}
-		if _, ok := l.second(day); ok {
+		if _, ok := l.second(q, day); ok {
 			return day, true
 		}
 		day += step
@@ -342,34 +375,34 @@ func (l lane) match(day, step int64) (int64, bool) {
 
 // nearest is the lane's first occurrence from the day on, in the direction of
 // step, or the zero time. The day's instant lies within the spec's window.
-func (l lane) nearest(day, step int64) time.Time {
+func (l lane) nearest(q *search, day, step int64) time.Time {
 	if l.move() == step {
 		// Here comes what is left of the days behind the last free one, as well.
-		day, _ = l.seek(day-step, -step)
+		day, _ = l.seek(q, day-step, -step)
 		day += step
 		if start := l.t.spec.StartAt; step > 0 && !start.IsZero() {
-			day = max(day, l.from(start))
+			day = max(day, l.from(q, start))
 		}
 		if end := l.t.spec.EndAt; step < 0 && !end.IsZero() {
-			day = min(day, l.from(end)-1)
+			day = min(day, l.from(q, end)-1)
 		}
 	} else {
 		// What lies before the first free day has moved away to behind the day.
 		var ok bool
-		if day, ok = l.seek(day, step); !ok {
+		if day, ok = l.seek(q, day, step); !ok {
 			return time.Time{}
 		}
 	}
-	day, ok := l.match(day, step)
-	if !ok || !l.t.within(l.at(day)) {
+	day, ok := l.match(q, day, step)
+	if !ok || !l.t.within(l.at(q, day)) {
 		return time.Time{}
 	}
-	if !l.free(day) {
-		if day, ok = l.seek(day, l.move()); !ok || !l.t.within(l.at(day)) {
+	if !l.free(q, day) {
+		if day, ok = l.seek(q, day, l.move()); !ok || !l.t.within(l.at(q, day)) {
 			return time.Time{}
 		}
 	}
-	return l.at(day)
+	return l.at(q, day)
 }
 
 // within reports whether the instant is in the spec's window.
@@ -377,18 +410,21 @@ func (t *Timing) within(at time.Time) bool {
 	return !at.Before(t.spec.StartAt) && (t.spec.EndAt.IsZero() || at.Before(t.spec.EndAt))
 }
 
-func (l lane) next(after time.Time) time.Time {
-	return l.nearest(l.from(after.Add(time.Nanosecond)), 1)
+func (l lane) next(q *search, after time.Time) time.Time {
+	q.looks = maxLooks / len(l.t.lanes)
+	return l.nearest(q, l.from(q, after.Add(time.Nanosecond)), 1)
 }
 
-func (l lane) latest(upTo time.Time) time.Time {
-	return l.nearest(l.from(upTo.Add(time.Nanosecond))-1, -1)
+func (l lane) latest(q *search, upTo time.Time) time.Time {
+	q.looks = maxLooks / len(l.t.lanes)
+	return l.nearest(q, l.from(q, upTo.Add(time.Nanosecond))-1, -1)
 }
 
 func (t *Timing) lanesNext(after time.Time) time.Time {
+	var q search
 	var next time.Time
 	for _, l := range t.lanes {
-		if at := l.next(after); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		if at := l.next(&q, after); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
@@ -396,9 +432,10 @@ func (t *Timing) lanesNext(after time.Time) time.Time {
 }
 
 func (t *Timing) lanesLatest(upTo time.Time) time.Time {
+	var q search
 	var latestOf time.Time
 	for _, l := range t.lanes {
-		latestOf = latest(latestOf, l.latest(upTo))
+		latestOf = latest(latestOf, l.latest(&q, upTo))
 	}
 	return latestOf
 }
@@ -406,9 +443,10 @@ func (t *Timing) lanesLatest(upTo time.Time) time.Time {
 // lanesCount steps through the occurrences, all lanes abreast.
 func (t *Timing) lanesCount(from, to time.Time) int64 {
 	from, to = t.fromStart(from), t.beforeEnd(to)
+	var q search
 	heads := make([]time.Time, len(t.lanes))
 	for i, l := range t.lanes {
-		heads[i] = l.next(from)
+		heads[i] = l.next(&q, from)
 	}
 	var count int64
 	for count < MaxMovedCount {
@@ -424,7 +462,7 @@ func (t *Timing) lanesCount(from, to time.Time) int64 {
 		count++
 		for i, l := range t.lanes {
 			if heads[i].Equal(first) {
-				heads[i] = l.next(first)
+				heads[i] = l.next(&q, first)
 			}
 		}
 	}
@@ -439,7 +477,7 @@ type Excluded struct {
 }
 
 // Taken lists the occurrences after from and not after to that calendars take
-// away, in order, at most limit of them and none more than 40 years after from.
+// away, in order, at most limit of them and none more than 12 years after from.
 // Where excluded runs move, it lists none.
 func (t *Timing) Taken(from, to time.Time, limit int) []Excluded {
 	if t.exclude == nil || t.moves() {
@@ -454,7 +492,7 @@ func (t *Timing) Taken(from, to time.Time, limit int) []Excluded {
 	}
 	var list []Excluded
 	from = t.fromStart(from)
-	to = earliest(to, time.Unix(from.Unix()+horizonSeconds, 0))
+	to = earliest(to, time.Unix(from.Unix()+excludedSeconds, 0))
 	for len(list) < limit {
 		at := t.nextTaken(from, to)
 		if at.IsZero() {
@@ -470,12 +508,12 @@ func (t *Timing) Taken(from, to time.Time, limit int) []Excluded {
 // nextTaken is the first occurrence of the base after from that is excluded, or
 // the zero time if there is none up to to.
 func (t *Timing) nextTaken(from, to time.Time) time.Time {
-	for {
+	for q := (search{}); ; {
 		at := t.baseNext(from)
 		if at.IsZero() || at.After(to) {
 			return time.Time{}
 		}
-		block := t.exclude.block(at.Unix(), 1, to.Unix())
+		block := t.exclude.block(&q, at.Unix(), 1, to.Unix())
 		if block == at.Unix() {
 			return at
 		}
@@ -490,9 +528,9 @@ func (t *Timing) taken(from, to time.Time) (taken Stretch, ok bool) {
 		return taken, false
 	}
 	taken.From = t.nextTaken(from, to)
-	for upTo := to; ; {
+	for q, upTo := (search{}), to; ; {
 		taken.Until = t.baseLatest(upTo)
-		block := t.exclude.block(taken.Until.Unix(), -1, from.Unix())
+		block := t.exclude.block(&q, taken.Until.Unix(), -1, from.Unix())
 		if block == taken.Until.Unix() {
 			return taken, true
 		}

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -413,40 +414,181 @@ func TestMovingGoesWhereAPlainReadingGoes(t *testing.T) {
 	})
 }
 
-func TestWhatIsExcludedForEverIsSoonKnown(t *testing.T) {
-	weekends := calendar(t, "we", "America/New_York", true, "")
-	var days []string
-	for day := range int64(MaxDayRanges) {
-		days = append(days, dateOf(20000+2*day).String())
+func TestASearchThroughExcludedDaysEndsAfterTwelveYears(t *testing.T) {
+	t.Parallel()
+	closed := Calendar{Namespace: "default", Name: "closed", Timezone: "Europe/Berlin"}
+	for year := range 11 {
+		closed.Days = append(closed.Days, days(t, fmt.Sprintf("%d-01-01..%[1]d-12-31", 2027+year))...)
 	}
-	// Where noon in Tokyo isn't excluded there, it is in New York, the day before.
-	tokyo := calendar(t, "tokyo", "Asia/Tokyo", false, strings.Join(days, ","))
-	newYork := calendar(t, "new-york", "America/New_York", false, strings.Join(days, ","))
-	from := time.Unix(20000*secondsPerDay, 0)
-	for _, row := range []struct {
-		claim     string
-		spec      Spec
-		calendars []Calendar
-		limit     time.Duration // ten times what it takes here
-	}{
-		{"Saturdays without weekends", Spec{Cron: "0 9 * * 6", Timezone: "America/New_York"}, []Calendar{weekends}, 10 * time.Millisecond},
-		{"every second of them", Spec{Cron: "* * * * * 0,6", Timezone: "UTC"}, []Calendar{weekends, calendar(t, "utc", "UTC", true, "")}, 10 * time.Millisecond},
-		{"every week from a Saturday", Spec{Every: 7 * 24 * time.Hour, Timezone: "UTC", StartAt: instantOf(t, "2026-11-28T12:00:00Z")}, []Calendar{weekends}, 10 * time.Millisecond},
-		{"noons of 27 years, one by one", Spec{Cron: "0 12 * * *", Timezone: "Asia/Tokyo"}, []Calendar{tokyo, newYork}, 50 * time.Millisecond},
-		{"24 times a day of them that move", Spec{Cron: "0 0-23 * * *", Timezone: "Asia/Tokyo", OnExcluded: OnExcludedNextDay}, []Calendar{tokyo, newYork}, 500 * time.Millisecond},
-	} {
-		timing := timingOf(t, row.spec, time.Time{}, row.calendars...)
-		took := time.Hour
-		for try := 0; took > row.limit; try++ { // again, because the machine may be busy
-			if try == 20 {
-				t.Fatalf("%s takes %v", row.claim, took)
-			}
-			start := time.Now()
-			next := timing.Next(from)
-			timing.Latest(from.AddDate(27, 0, 0))
-			took = min(took, time.Since(start))
-			t.Log(row.claim, next, took)
+	from := instantOf(t, "2026-12-31T12:00:00Z")
+	for _, onExcluded := range []OnExcluded{OnExcludedSkip, OnExcludedNextDay} {
+		timing := timingOf(t, Spec{Cron: "0 9 * * *", Timezone: "Europe/Berlin", OnExcluded: onExcluded}, from, closed)
+		next := timing.Next(from)
+		if want := instantOf(t, "2038-01-01T08:00:00Z"); !next.Equal(want) {
+			t.Errorf("%s: after eleven closed years it runs at %s, want %s", onExcluded, next, want)
 		}
+		if onExcluded == OnExcludedNextDay && timing.Note(next) != "merges 101 runs or more" {
+			t.Errorf("its note is %q", timing.Note(next))
+		}
+		two := closed
+		two.Days = append(slices.Clone(closed.Days), days(t, "2038-01-01..2038-12-31, 2039-01-01..2039-12-31")...)
+		timing = timingOf(t, Spec{Cron: "0 9 * * *", Timezone: "Europe/Berlin", OnExcluded: onExcluded}, from, two)
+		if next := timing.Next(from); !next.IsZero() {
+			t.Errorf("%s: after thirteen closed years it runs at %s, want never", onExcluded, next)
+		}
+	}
+}
+
+// farApart are zones with eight different offsets.
+var farApart = [MaxExclude]string{
+	"Asia/Tokyo", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata", "America/Sao_Paulo",
+}
+
+// hardCalendars make a search take the most steps that calendars can.
+func hardCalendars() map[string][]Calendar {
+	// full is as large as a calendar can be: a range of that length every so many days.
+	full := func(i int, timezone string, weekends bool, first, every, length int64) Calendar {
+		c := Calendar{Namespace: "default", Name: fmt.Sprintf("c%d", i), Timezone: timezone, Weekends: weekends}
+		for n := range int64(MaxDayRanges) {
+			c.Days = append(c.Days, DayRange{From: dateOf(20000 + first + n*every), To: dateOf(20000 + first + n*every + length - 1)})
+		}
+		return c
+	}
+	hard := map[string][]Calendar{
+		// Where noon in Tokyo isn't excluded there, it is in New York, the day before.
+		"every second day in two zones": {full(0, "Asia/Tokyo", false, 0, 2, 1), full(1, "America/New_York", false, 0, 2, 1)},
+	}
+	for i, timezone := range farApart {
+		n := int64(i)
+		for claim, c := range map[string]Calendar{
+			"every eighth day in eight zones":           full(i, timezone, false, n, 8, 1),
+			"every second day and weekends in eight":    full(i, timezone, true, n%2, 2, 1),
+			"eight calendars of one zone in each other": full(i, "Asia/Tokyo", true, n, 8, 1),
+			"a thousand years in eight zones":           full(i, timezone, true, 0, 366, 366),
+		} {
+			hard[claim] = append(hard[claim], c)
+		}
+	}
+	return hard
+}
+
+// hardSpecs are those whose occurrences such calendars exclude, or nearly.
+func hardSpecs() []Spec {
+	specs := []Spec{
+		{Cron: "0 12 * * *", Timezone: "Asia/Tokyo"}, {Cron: "0 9 * * 6", Timezone: "America/New_York"}, {Cron: "* * * * * *", Timezone: "America/New_York"},
+		{Cron: "0 0 29 2 *", Timezone: "America/New_York"}, {Cron: "*/15 2 * 3 0#2", Timezone: "America/New_York"},
+		{Every: 25 * time.Hour, Timezone: "UTC"}, {Every: time.Second, Timezone: "UTC"}, {At: time.Unix(20003*secondsPerDay, 0), Timezone: "UTC"},
+	}
+	for _, to := range []OnExcluded{OnExcludedNextDay, OnExcludedPreviousDay} {
+		specs = append(specs,
+			Spec{Cron: "0 0-23 * * *", Timezone: "Asia/Tokyo", OnExcluded: to}, Spec{Cron: "0 0-23 1 * *", Timezone: "Pacific/Apia", OnExcluded: to},
+			Spec{Cron: "0 0-23 29 2 *", Timezone: "America/New_York", OnExcluded: to}, Spec{Cron: "0 12 * * 6", Timezone: "America/New_York", OnExcluded: to},
+			Spec{Every: 24 * time.Hour, Timezone: "UTC", OnExcluded: to}, Spec{Every: MaxEvery, Timezone: "UTC", OnExcluded: to},
+		)
+	}
+	return specs
+}
+
+// hardSchedule has the spec and the calendars.
+func hardSchedule(spec Spec, calendars []Calendar) *Schedule {
+	s := New()
+	s.Spec, s.Calendars, s.CreatedAt = spec, calendars, time.Unix(20000*secondsPerDay, 0)
+	for _, c := range calendars {
+		s.Spec.Exclude = append(s.Spec.Exclude, c.Name)
+	}
+	return &s
+}
+
+// Not even together with making the timing. Those of a whole range take no long time.
+func TestNoCalendarsMakeAnAnswerTakeAMillisecond(t *testing.T) {
+	least := func(limit time.Duration, ask func()) time.Duration {
+		least := time.Hour
+		for try := 0; try < 50 && least > limit; try++ { // the machine may be busy
+			start := time.Now()
+			ask()
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	const long = 50 * time.Millisecond * raceFactor
+	for claim, calendars := range hardCalendars() {
+		ready := hardSchedule(hardSpecs()[0], calendars)
+		left := time.Millisecond*raceFactor - least(time.Millisecond/2*raceFactor, func() { _, _ = ready.Timing() })
+		for _, spec := range hardSpecs() {
+			s := hardSchedule(spec, calendars)
+			timing, err := s.Timing()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, year := range []int{0, 1, 5, 11, 27, 43, 500, 7000} {
+				at := s.CreatedAt.AddDate(year, 0, 0)
+				next := timing.Next(at)
+				if took := least(left, func() { timing.Next(at) }); took > left {
+					t.Errorf("%s: Next of %+v takes %v", claim, spec, took)
+				}
+				if took := least(left, func() { timing.Latest(at) }); took > left {
+					t.Errorf("%s: Latest of %+v takes %v", claim, spec, took)
+				}
+				if next.IsZero() {
+					continue
+				}
+				if took := least(left, func() { timing.Note(next) }); took > left {
+					t.Errorf("%s: Note of %+v takes %v", claim, spec, took)
+				}
+			}
+			if took := least(long, func() { timing.Count(s.CreatedAt, time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC)) }); took > long {
+				t.Errorf("%s: Count of %+v takes %v", claim, spec, took)
+			}
+			if took := least(long, func() { timing.Taken(s.CreatedAt, s.CreatedAt.AddDate(100, 0, 0), 1000) }); took > long {
+				t.Errorf("%s: Taken of %+v takes %v", claim, spec, took)
+			}
+		}
+	}
+}
+
+func BenchmarkNextWithHardCalendars(b *testing.B) {
+	calendars := hardCalendars()
+	for _, claim := range slices.Sorted(maps.Keys(calendars)) {
+		for _, spec := range hardSpecs() {
+			b.Run(fmt.Sprintf("%s/%s%s %s", claim, spec.Cron, strings.TrimPrefix(spec.Every.String(), "0s"), spec.OnExcluded), func(b *testing.B) {
+				s := hardSchedule(spec, calendars[claim])
+				timing, err := s.Timing()
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					timing.Next(s.CreatedAt)
+				}
+			})
+		}
+	}
+}
+
+// Every turn of a schedule begins with making its timing.
+func BenchmarkTiming(b *testing.B) {
+	spec := Spec{Cron: "0 9 * * 1-5", Timezone: "America/New_York"}
+	year := days(b, strings.Repeat("2026-11-26,2026-12-25,2026-12-28,", 5))
+	for claim, calendars := range map[string][]Calendar{
+		"without a calendar":       nil,
+		"with 15 days":             {{Name: "c0", Timezone: "America/New_York", Weekends: true, Days: year}},
+		"with 1000 days":           hardCalendars()["every second day in two zones"][1:],
+		"with 8000 days":           hardCalendars()["every eighth day in eight zones"],
+		"with 8000 in one zone":    hardCalendars()["eight calendars of one zone in each other"],
+		"that moves, with 15 days": {{Name: "c0", Timezone: "America/New_York", Weekends: true, Days: year}},
+	} {
+		b.Run(claim, func(b *testing.B) {
+			s := hardSchedule(spec, calendars)
+			if strings.HasPrefix(claim, "that moves") {
+				s.Spec.OnExcluded = OnExcludedNextDay
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Timing(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -23,6 +23,7 @@ func (t *Timing) Note(run time.Time) string {
 		}
 	}
 	var movedFrom time.Time
+	many := false
 	if !t.at.Equal(t.spec.At) {
 		movedFrom = t.spec.At
 	}
@@ -38,6 +39,7 @@ func (t *Timing) Note(run time.Time) string {
 			leftOut = named
 		}
 		runs += count
+		many = many || count == maxMerged
 	}
 
 	var notes []string
@@ -55,27 +57,34 @@ func (t *Timing) Note(run time.Time) string {
 		calendar, _ := t.exclude.by(movedFrom)
 		notes = append(notes, fmt.Sprintf("moved from %s by %s", movedFrom.In(t.zone).Format("Monday 2006-01-02"), calendar))
 	}
-	if runs > 1 {
+	switch {
+	case many:
+		notes = append(notes, fmt.Sprintf("merges %d runs or more", runs))
+	case runs > 1:
 		notes = append(notes, fmt.Sprintf("merges %d runs", runs))
 	}
 	return strings.Join(notes, "; ")
 }
 
+// maxMerged is how many excluded occurrences of a time of day are looked for.
+const maxMerged = 100
+
 // movedTo is the lane's day that has the instant, how many excluded occurrences
-// moved there, and the first of them.
+// moved there, maxMerged or more as maxMerged, and the first of them.
 func (l lane) movedTo(run time.Time) (day, count int64, first time.Time) {
-	day = l.from(run)
-	if !l.at(day).Equal(run) || !l.free(day) {
+	q := search{looks: maxLooks / len(l.t.lanes)}
+	day = l.from(&q, run)
+	if !l.at(&q, day).Equal(run) || !l.free(&q, day) {
 		return day, 0, time.Time{}
 	}
 	back := -l.move()
-	last, _ := l.seek(day+back, back)
-	for source := day; ; count++ {
+	last, _ := l.seek(&q, day+back, back)
+	for source := day; count < maxMerged; count++ {
 		var ok bool
-		if source, ok = l.match(source+back, back); !ok || (last-source)*back <= 0 {
+		if source, ok = l.match(&q, source+back, back); !ok || (last-source)*back <= 0 {
 			return day, count, first
 		}
-		at := l.at(source)
+		at := l.at(&q, source)
 		if !l.t.within(at) {
 			return day, count, first
 		}
@@ -83,6 +92,7 @@ func (l lane) movedTo(run time.Time) (day, count int64, first time.Time) {
 			first = at
 		}
 	}
+	return day, count, first
 }
 
 // clockText is what the local clock shows, with seconds where there are any.

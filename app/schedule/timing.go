@@ -97,7 +97,8 @@ func loadZone(name string) (*time.Location, error) {
 func (t *Timing) Zone() *time.Location { return t.zone }
 
 // Next is the first occurrence strictly after the instant, or the zero time if
-// none will come, or if calendars exclude all of the next 40 years.
+// none will come, or if calendars exclude all of the next 12 years or a thousand
+// occurrences in a row: then it takes up to a millisecond to give up.
 func (t *Timing) Next(after time.Time) time.Time {
 	after = t.fromStart(after)
 	switch {
@@ -106,25 +107,27 @@ func (t *Timing) Next(after time.Time) time.Time {
 	case t.lanes != nil:
 		return t.lanesNext(after)
 	}
-	limit := after.Unix() + horizonSeconds
-	for {
+	q, limit := search{looks: maxLooks}, after.Unix()+excludedSeconds
+	for range maxExcluded {
 		next := t.baseNext(after)
 		if next.IsZero() {
 			return next
 		}
-		free := t.exclude.free(next.Unix(), 1)
-		if free == next.Unix() {
+		free, ok := t.exclude.free(&q, next.Unix(), 1)
+		if ok && free == next.Unix() {
 			return next
 		}
-		if free > limit {
-			return time.Time{}
+		if !ok || free > limit {
+			break
 		}
 		after = time.Unix(free, 0).Add(-time.Nanosecond)
 	}
+	return time.Time{}
 }
 
 // Latest is the last occurrence not after the instant, or the zero time if
-// there was none, or if calendars exclude all of the 40 years before.
+// there was none, or if calendars exclude all of the 12 years before or a
+// thousand occurrences in a row.
 func (t *Timing) Latest(upTo time.Time) time.Time {
 	upTo = t.beforeEnd(upTo)
 	switch {
@@ -133,40 +136,45 @@ func (t *Timing) Latest(upTo time.Time) time.Time {
 	case t.lanes != nil:
 		return t.lanesLatest(upTo)
 	}
-	limit := upTo.Unix() - horizonSeconds
-	for {
+	q, limit := search{looks: maxLooks}, upTo.Unix()-excludedSeconds
+	for range maxExcluded {
 		latest := t.baseLatest(upTo)
 		if latest.IsZero() {
 			return latest
 		}
-		free := t.exclude.free(latest.Unix(), -1)
-		if free == latest.Unix() {
+		free, ok := t.exclude.free(&q, latest.Unix(), -1)
+		if ok && free == latest.Unix() {
 			return latest
 		}
-		if free < limit {
-			return time.Time{}
+		if !ok || free < limit {
+			break
 		}
 		upTo = time.Unix(free+1, 0).Add(-time.Nanosecond)
 	}
+	return time.Time{}
 }
 
-// Count is the number of occurrences after from and not after to. Where excluded
-// runs move, it counts no further than MaxMovedCount.
+// Count is the number of occurrences after from and not after to. With calendars
+// it ends MaxExcludedCountYears after from; where excluded runs move, at
+// MaxMovedCount, too.
 func (t *Timing) Count(from, to time.Time) int64 {
-	switch {
-	case t.exclude == nil:
+	if t.exclude == nil {
 		return t.baseCount(from, to)
-	case t.lanes != nil:
+	}
+	from = t.fromStart(from)
+	to = earliest(to, from.AddDate(MaxExcludedCountYears, 0, 0))
+	if t.lanes != nil {
 		return t.lanesCount(from, to)
 	}
 	// From each occurrence to the next excluded day all are left.
+	var q search
 	var count int64
 	for from.Before(to) {
 		next := t.Next(from)
 		if next.IsZero() || next.After(to) {
 			break
 		}
-		from = earliest(to, time.Unix(t.exclude.block(next.Unix(), 1, to.Unix()), 0).Add(-time.Nanosecond))
+		from = earliest(to, time.Unix(t.exclude.block(&q, next.Unix(), 1, to.Unix()), 0).Add(-time.Nanosecond))
 		count += t.baseCount(next.Add(-time.Nanosecond), from)
 	}
 	return count

@@ -32,7 +32,7 @@ const (
 	MaxJitter            = 24 * time.Hour
 	MinEvery             = time.Second
 	MaxEvery             = 3650 * 24 * time.Hour
-	MaxExclude           = 16
+	MaxExclude           = 8
 	MaxMovedTimes        = 24 // times of day that a cron spec whose runs move may have
 )
 
