@@ -1,8 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fuzz clean deps deps-run go
+.PHONY: help run build test bench nightly lint fuzz clean deps deps-run go
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME      ?= 10s
+BENCH         ?= .
+BENCHTIME     ?= 100ms
+BENCHCOUNT    ?= 6
 
 # The commit goes into the binary where git can name it. Where it can't (no git,
 # no commit yet, another user's checkout in a container) the build must not fail.
@@ -17,9 +21,20 @@ run: deps-run build ## Start everything here: PostgreSQL, API, scheduler, worker
 build: go ## Build bin/riverbeat
 	go build -trimpath -buildvcs=$(BUILDVCS) -o bin/riverbeat ./cmd/riverbeat
 
-# With CI set, a test that lacks its server fails instead of being skipped.
+# With CI set, a test that lacks its server fails instead of being skipped. Each
+# benchmark runs once, so that none rots.
 test: deps ## Run every test with the race detector, against real servers
 	CI=1 go test -race -timeout 9m ./...
+	CI=1 go test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
+
+bench: deps ## Measure, beside its peers and the raw limits, in one run (BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
+	@mkdir -p bin
+	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	@go run $(BENCHSTAT) -col /by bin/bench.txt
+
+nightly: deps ## What takes too long for every day: 2,000,000 random schedules, another seed each time, ten minutes for each fuzz target
+	CI=1 go test -race -timeout 60m ./app/schedule -run 'Simulated' -v -args -triples 2000000 -seed "$$(date +%s)"
+	$(MAKE) fuzz FUZZTIME=10m
 
 lint: go ## Check style, imports, and that go.mod is tidy and what was downloaded is unchanged
 	go vet ./...

@@ -542,21 +542,6 @@ func TestNextLatestAndCountAllocateNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkNext(b *testing.B) {
-	at := time.Date(2026, 11, 23, 12, 34, 56, 0, time.UTC)
-	for _, name := range []string{"UTC", "America/New_York"} {
-		for _, expr := range []string{"* * * * *", "*/5 * * * *", "0 3 * * 1-5", "0 0 29 2 *", "0 0 1 1 1#1"} {
-			b.Run(name+"/"+expr, func(b *testing.B) {
-				c, loc := mustCron(b, expr), zone(b, name)
-				b.ReportAllocs()
-				for b.Loop() {
-					c.Next(at, loc)
-				}
-			})
-		}
-	}
-}
-
 // The costliest questions: a leap day eight years away that ZoneBounds answers
 // from a rule, and a time that the clock always leaves out, looked for in vain.
 func BenchmarkNextAtWorst(b *testing.B) {
