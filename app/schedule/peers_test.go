@@ -45,7 +45,7 @@ func BenchmarkNext(b *testing.B) {
 			if six {
 				fields |= netresearch.Second
 			}
-			return netresearch.NewParser(fields).Parse(expr)
+			return netresearch.MustNewParser(fields).Parse(expr)
 		}},
 	}
 	for _, spec := range []struct {
