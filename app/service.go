@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/zonedata"
@@ -39,6 +40,7 @@ type Service struct {
 	jobs     Jobs
 	zones    string
 	announce func(schedule.Change)
+	reads    singleflight.Group // what several requests ask at the same moment
 }
 
 // NewService is a Service. zones is the version of the time zone data that it
@@ -202,15 +204,18 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 }
 
 // Delete removes a schedule; a dispatch of it that is in flight is waited for.
-// Jobs already enqueued stay, unless cancelJobs.
-func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs bool) error {
+// Jobs already enqueued stay, unless cancelJobs. transaction is for Watch.
+func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs bool) (transaction uint64, err error) {
 	var gone *schedule.Status
-	err := s.store.InTx(ctx, func(tx *db.Tx) (err error) {
+	err = s.store.InTx(ctx, func(tx *db.Tx) (err error) {
 		if gone, err = tx.LockSchedule(ctx, key); err != nil {
 			return err
 		}
 		if version != AnyVersion && version != gone.Schedule.Version {
 			return schedule.ErrStale
+		}
+		if transaction, err = tx.Transaction(ctx); err != nil {
+			return err
 		}
 		if err := tx.DeleteSchedule(ctx, gone.Schedule.ID); err != nil || !cancelJobs {
 			return err
@@ -222,10 +227,10 @@ func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs
 		return s.jobs.Cancel(ctx, tx.Tx, jobs)
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s.announce(schedule.Change{Op: schedule.OpDeleted, ID: gone.Schedule.ID, Version: gone.Schedule.Version + 1})
-	return nil
+	return transaction, nil
 }
 
 // RunNow enqueues one run at once, also of a paused or completed schedule. It

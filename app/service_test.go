@@ -32,6 +32,12 @@ type fixture struct {
 	announced []announcement
 }
 
+// drop deletes a schedule.
+func (f *fixture) drop(ctx context.Context, key app.Key, version int64, cancelJobs bool) error {
+	_, err := f.Delete(ctx, key, version, cancelJobs)
+	return err
+}
+
 type announcement struct {
 	schedule.Change
 	stored int64     // the version that other sessions see by then; 0: none
@@ -126,7 +132,7 @@ func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 4, NextRunAt: next}, 4, next}}},
 		{"resume again", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), app.AnyVersion) }, nil},
 		{"run", func() (*schedule.Status, error) { _, err := f.RunNow(t.Context(), key(created)); return nil, err }, nil},
-		{"delete", func() (*schedule.Status, error) { return nil, f.Delete(t.Context(), key(created), 4, false) },
+		{"delete", func() (*schedule.Status, error) { return nil, f.drop(t.Context(), key(created), 4, false) },
 			[]announcement{{schedule.Change{Op: schedule.OpDeleted, ID: id, Version: 5}, 0, time.Time{}}}},
 	}
 	for _, step := range steps {
@@ -153,7 +159,7 @@ func TestWhatIsRolledBackIsNotAnnounced(t *testing.T) {
 		},
 		"a stale edit":   func() error { _, err := f.Edit(ctx, key(status), 9, describe("x")); return err },
 		"a stale pause":  func() error { _, err := f.Pause(ctx, key(status), 9, ""); return err },
-		"a stale delete": func() error { return f.Delete(ctx, key(status), 9, false) },
+		"a stale delete": func() error { return f.drop(ctx, key(status), 9, false) },
 		"the caller's error": func() error {
 			_, err := f.Edit(ctx, key(status), 0, func(s *schedule.Schedule) error { s.Name = "x"; return own })
 			return err
@@ -162,11 +168,11 @@ func TestWhatIsRolledBackIsNotAnnounced(t *testing.T) {
 			_, err := f.Edit(ctx, key(status), 0, func(s *schedule.Schedule) error { s.Spec.EndAt = time.Unix(1, 0); return nil })
 			return err
 		},
-		"a delete of nobody": func() error { return f.Delete(ctx, app.Key{Namespace: "default", Name: "nobody"}, 0, false) },
+		"a delete of nobody": func() error { return f.drop(ctx, app.Key{Namespace: "default", Name: "nobody"}, 0, false) },
 		"a caller who has left": func() error {
 			gone, cancel := context.WithCancel(ctx)
 			cancel()
-			return f.Delete(gone, key(status), 0, false)
+			return f.drop(gone, key(status), 0, false)
 		},
 	}
 	for name, attempt := range attempts {
@@ -186,7 +192,7 @@ CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE OR DELETE ON riverbeat.s
 	for name, attempt := range map[string]func() error{
 		"create": func() error { _, err := f.Create(ctx, aSchedule("new")); return err },
 		"edit":   func() error { _, err := f.Edit(ctx, key(status), 0, describe("x")); return err },
-		"delete": func() error { return f.Delete(ctx, key(status), 0, true) },
+		"delete": func() error { return f.drop(ctx, key(status), 0, true) },
 	} {
 		if err := attempt(); err == nil {
 			t.Errorf("%s went through", name)
@@ -423,7 +429,7 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 	elsewhere := app.Key{Namespace: "other", ID: status.Schedule.ID}
 	for _, gone := range []bool{false, true} {
 		if gone {
-			if err := f.Delete(t.Context(), key(status), app.AnyVersion, false); err != nil {
+			if err := f.drop(t.Context(), key(status), app.AnyVersion, false); err != nil {
 				t.Fatal(err)
 			}
 		}

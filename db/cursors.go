@@ -140,7 +140,10 @@ const saveCursors = `
 UPDATE riverbeat.cursors c
 SET next_run_at = n.next_run_at, fire_at = n.fire_at, dirty = n.dirty, planned_version = n.planned_version,
     last_run_at = n.last_run_at, last_job_id = n.last_job_id, run_count = n.run_count,
-    state = n.state, state_reason = n.state_reason
+    state = n.state, state_reason = n.state_reason,
+    -- Firing alone plans nothing new.
+    planned_in = CASE WHEN c.planned_version <> n.planned_version OR c.dirty AND NOT n.dirty
+                      THEN pg_current_xact_id() ELSE c.planned_in END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::boolean[], $5::bigint[],
             $6::timestamptz[], $7::bigint[], $8::bigint[], $9::text[], $10::text[])
     AS n (schedule_id, next_run_at, fire_at, dirty, planned_version, last_run_at, last_job_id, run_count,
@@ -178,30 +181,76 @@ func (tx *Tx) DropCursors(ctx context.Context, ids []schedule.ID) error {
 	return wrap(err, "drop cursors without a schedule")
 }
 
-const anyDirty = `
-SELECT EXISTS (SELECT FROM riverbeat.cursors c WHERE %s)`
+const stillDirty = `
+SELECT c.schedule_id
+FROM riverbeat.cursors c
+WHERE %s
+ORDER BY c.changed_at
+LIMIT $1`
 
-// AnyDirty reports whether a cursor is to be planned.
-func (s *Store) AnyDirty(ctx context.Context, dirty Dirty) (found bool, err error) {
+// StillDirty is the schedules of at most limit cursors that are to be planned.
+func (s *Store) StillDirty(ctx context.Context, dirty Dirty, limit int) ([]schedule.ID, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
-	where, args := dirty.where(0)
-	err = s.pool.QueryRow(ctx, fmt.Sprintf(anyDirty, where), args...).Scan(&found)
-	return found, wrap(err, "look for dirty cursors")
+	where, args := dirty.where(1)
+	rows, err := s.pool.Query(ctx, fmt.Sprintf(stillDirty, where), append([]any{limit}, args...)...)
+	if err != nil {
+		return nil, wrap(err, "look for dirty cursors")
+	}
+	ids, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id schedule.ID, err error) {
+		return id, row.Scan((*[16]byte)(&id))
+	})
+	return ids, wrap(err, "look for dirty cursors")
 }
 
+const selectChanges = `
+SELECT c.schedule_id, %s, extract(epoch FROM clock_timestamp() - s.updated_at)::float8
+FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id
+WHERE c.schedule_id = ANY($1)`
+
+// Changed is a schedule that a hint named.
+type Changed struct {
+	ScheduleID schedule.ID
+	Dirty      bool          // it is still to be planned
+	Age        time.Duration // of its last change
+}
+
+// Changes looks at schedules that were planned a moment ago, or should have been;
+// those that are gone aren't there. unplanned is as for Dirty.
+func (s *Store) Changes(ctx context.Context, ids []schedule.ID, unplanned bool) ([]Changed, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
+	defer cancel()
+	dirty, _ := Dirty{Unplanned: unplanned}.where(0)
+	rows, err := s.pool.Query(ctx, fmt.Sprintf(selectChanges, dirty), uuids(ids))
+	if err != nil {
+		return nil, wrap(err, "look at changed schedules")
+	}
+	changes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Changed, err error) {
+		var age float64
+		err = row.Scan((*[16]byte)(&c.ScheduleID), &c.Dirty, &age)
+		c.Age = max(seconds(age), 0)
+		return c, err
+	})
+	return changes, wrap(err, "look at changed schedules")
+}
+
+// The statement's own time is before its snapshot, clock_timestamp() behind it.
 const nextFire = `
 SELECT extract(epoch FROM min(fire_at) - clock_timestamp())::float8,
        extract(epoch FROM (
            SELECT min(fire_at) FROM riverbeat.cursors WHERE fire_at > (SELECT clock_timestamp())
-       ) - clock_timestamp())::float8
+       ) - clock_timestamp())::float8,
+       statement_timestamp(), pg_current_snapshot()::text,
+       EXISTS (SELECT FROM riverbeat.waits WHERE until > clock_timestamp())
 FROM riverbeat.cursors
 WHERE fire_at IS NOT NULL`
 
 // Ahead is when runs are due, by the database's clock.
 type Ahead struct {
-	Due  bool          // something is due now
-	Next time.Duration // until the first that isn't due yet; centuries when there is none
+	Due   bool          // something is due now
+	Next  time.Duration // until the first that isn't due yet; centuries when there is none
+	Look  Look          // this one
+	Asked bool          // somebody waits to hear of it
 }
 
 // never is longer than anybody waits, and fits into a Duration.
@@ -211,11 +260,14 @@ const never = 250 * 365 * 24 * time.Hour
 func (s *Store) LookAhead(ctx context.Context) (Ahead, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
+	ahead := Ahead{Next: never}
 	var first, next *float64
-	if err := s.pool.QueryRow(ctx, nextFire).Scan(&first, &next); err != nil {
+	if err := s.pool.QueryRow(ctx, nextFire).Scan(&first, &next, &ahead.Look.At, &ahead.Look.Snapshot, &ahead.Asked); err != nil {
 		return Ahead{}, wrap(err, "read when the next run is due")
 	}
-	ahead := Ahead{Due: first != nil && *first <= 0, Next: never}
+	if first != nil && *first <= 0 {
+		ahead.Due, ahead.Look.Lag = true, seconds(-*first)
+	}
 	if next != nil && *next < never.Seconds() {
 		ahead.Next = max(time.Duration(*next*float64(time.Second)), 0)
 	}

@@ -536,13 +536,13 @@ func TestWhatIsDirtyIsClaimedOnceOldestChangeFirst(t *testing.T) {
 		{nil, true}, {[]schedule.ID{}, false}, {[]schedule.ID{id(4)}, false}, {[]schedule.ID{id(9)}, false},
 		{[]schedule.ID{id(2)}, true}, {[]schedule.ID{id(9), id(4), id(3)}, true},
 	} {
-		if dirty, err := store.AnyDirty(t.Context(), db.Dirty{IDs: row.ids}); err != nil || dirty != row.want {
-			t.Errorf("AnyDirty(%v) is %t, %v", row.ids, dirty, err)
+		if dirty, err := store.StillDirty(t.Context(), db.Dirty{IDs: row.ids}, 10); err != nil || (len(dirty) > 0) != row.want {
+			t.Errorf("StillDirty(%v) is %v, %v", row.ids, dirty, err)
 		}
 	}
 	execSQL(t, pool, `UPDATE riverbeat.cursors SET dirty = false`)
-	if dirty, err := store.AnyDirty(t.Context(), db.Dirty{}); err != nil || dirty {
-		t.Errorf("AnyDirty of none is %t, %v", dirty, err)
+	if dirty, err := store.StillDirty(t.Context(), db.Dirty{}, 10); err != nil || len(dirty) > 0 {
+		t.Errorf("StillDirty of none is %v, %v", dirty, err)
 	}
 }
 
@@ -1085,7 +1085,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 			return s.InTx(t.Context(), func(*db.Tx) error {
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
-				_, err := s.AnyDirty(ctx, db.Dirty{})
+				_, err := s.StillDirty(ctx, db.Dirty{}, 1)
 				return err
 			})
 		}, unavailable},

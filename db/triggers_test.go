@@ -119,7 +119,7 @@ func TestAnInsertOfFourColumnsIsASchedule(t *testing.T) {
 	execSQL(t, pool, `INSERT INTO riverbeat.schedules (name, cron, job_kind, job_args) VALUES ('nightly', '0 3 * * *', 'report', '{"a": 1}')`)
 	after := one[time.Time](t, pool, `SELECT clock_timestamp()`)
 
-	got := one[map[string]any](t, pool, `SELECT to_jsonb(s) - '{id,created_at,updated_at}'::text[] FROM riverbeat.schedules s`)
+	got := one[map[string]any](t, pool, `SELECT to_jsonb(s) - '{id,created_at,updated_at,changed_in}'::text[] FROM riverbeat.schedules s`)
 	want := map[string]any{
 		"namespace": "default", "name": "nightly", "description": "", "labels": map[string]any{},
 		"cron": "0 3 * * *", "every": nil, "at": nil, "timezone": "UTC", "start_at": nil, "end_at": nil,
@@ -139,7 +139,7 @@ func TestAnInsertOfFourColumnsIsASchedule(t *testing.T) {
 	got = one[map[string]any](t, pool, `SELECT to_jsonb(c) - '{schedule_id,changed_at}'::text[] FROM riverbeat.cursors c`)
 	want = map[string]any{
 		"next_run_at": nil, "fire_at": nil, "dirty": true, "planned_version": 0.0, "last_run_at": nil,
-		"last_job_id": nil, "run_count": 0.0, "held": nil, "state": "active", "state_reason": "",
+		"last_job_id": nil, "run_count": 0.0, "held": nil, "state": "active", "state_reason": "", "planned_in": nil,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("the cursor:\n", diff)

@@ -125,7 +125,11 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 	op.BodyReadTimeout = 15 * time.Second
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
-		if err != nil {
+		var later *pending
+		switch {
+		case errors.As(err, &later):
+			return nil, later
+		case err != nil:
 			return nil, toProblem(ctx, err, a.Log)
 		}
 		return out, nil

@@ -41,6 +41,7 @@ type fixture struct {
 
 	mu      sync.Mutex
 	changes []schedule.Change
+	hear    func(schedule.Change) // what else is told of them; nil: nothing
 }
 
 func setup(t *testing.T) *fixture {
@@ -68,6 +69,9 @@ func newService(t testing.TB, pool *pgxpool.Pool, announce func(schedule.Change)
 func (f *fixture) announce(c schedule.Change) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.hear != nil {
+		f.hear(c)
+	}
 	f.changes = append(f.changes, c)
 }
 

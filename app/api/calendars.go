@@ -23,7 +23,7 @@ const (
 
 func (a *api) calendarRoutes() {
 	tags := []string{"calendars"}
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "create-calendar", Method: http.MethodPost, Path: "/v1/calendars", Tags: tags,
 		Summary: "Create a calendar", Description: "A named set of days on which the schedules of its namespace that name it don't run.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 409, 413, 415, 422, 503},
@@ -36,13 +36,13 @@ func (a *api) calendarRoutes() {
 		OperationID: "get-calendar", Method: http.MethodGet, Path: calendarPath, Tags: tags,
 		Summary: "Read a calendar", Errors: []int{404, 422, 503},
 	}, a.getCalendar)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "replace-calendar", Method: http.MethodPut, Path: calendarPath, Tags: tags,
 		Summary:     "Replace what a calendar says",
 		Description: "The schedules that name it are planned anew. What the document leaves out gets its default; namespace and name stay.",
 		Errors:      []int{400, 404, 412, 413, 415, 422, 503},
 	}, a.replaceCalendar)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "patch-calendar", Method: http.MethodPatch, Path: calendarPath, Tags: tags,
 		Summary:     "Change parts of a calendar",
 		Description: "A JSON merge patch (RFC 7396): null sets a field back to its default; days are replaced as a whole.",
@@ -50,12 +50,12 @@ func (a *api) calendarRoutes() {
 	}, a.patchCalendar)
 	patchContent := a.huma.OpenAPI().Paths[calendarPath].Patch.RequestBody.Content
 	patchContent["application/merge-patch+json"] = patchContent["application/json"]
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "delete-calendar", Method: http.MethodDelete, Path: calendarPath, Tags: tags,
 		Summary: "Delete a calendar", Description: "409 while a schedule names it.",
 		DefaultStatus: http.StatusNoContent, Errors: []int{404, 409, 412, 422, 503},
 	}, a.deleteCalendar)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "import-calendar", Method: http.MethodPost, Path: calendarPath + "/import", Tags: tags,
 		Summary: "Replace a calendar's days by those of an iCalendar file",
 		Description: "The file (.ics, RFC 5545) as public holidays are published: each event is a range of days. " +
@@ -164,19 +164,26 @@ func answerCalendar(c *schedule.Calendar, err error) (*calendarAnswer, error) {
 	return &calendarAnswer{ETag: etag(c.Version), Body: toCalendarDocument(c)}, nil
 }
 
-func (a *api) createCalendar(ctx context.Context, in *struct{ Body body[calendarDocument] }) (*calendarAnswer, error) {
+type createCalendarInput struct {
+	WaitParams
+	Body body[calendarDocument]
+}
+
+func (a *api) createCalendar(ctx context.Context, in *createCalendarInput) (*calendarAnswer, error) {
 	calendar, err := decodeCalendar(in.Body.raw, app.CalendarKey{Namespace: schedule.DefaultNamespace})
 	if err != nil {
 		return nil, err
 	}
-	out, err := answerCalendar(a.Service.CreateCalendar(ctx, calendar))
-	if err == nil {
-		out.Location = "/v1/calendars/" + out.Body.Name
-		if out.Body.Namespace != schedule.DefaultNamespace {
-			out.Location += "?namespace=" + out.Body.Namespace
+	return watched(ctx, a, &in.WaitParams, func() (*calendarAnswer, error) {
+		out, err := answerCalendar(a.Service.CreateCalendar(ctx, calendar))
+		if err == nil {
+			out.Location = "/v1/calendars/" + out.Body.Name
+			if out.Body.Namespace != schedule.DefaultNamespace {
+				out.Location += "?namespace=" + out.Body.Namespace
+			}
 		}
-	}
-	return out, err
+		return out, err
+	})
 }
 
 type calendarsInput struct {
@@ -223,10 +230,11 @@ func (a *api) getCalendar(ctx context.Context, in *CalendarParams) (*calendarAns
 type CalendarWrite struct {
 	CalendarParams
 	IfMatch
+	WaitParams
 }
 
-// edit changes the calendar that the write names.
-func (a *api) edit(ctx context.Context, in *CalendarWrite, change func(*schedule.Calendar) error) (*calendarAnswer, error) {
+// editCalendar changes the calendar that the write names.
+func (a *api) editCalendar(ctx context.Context, in *CalendarWrite, change func(*schedule.Calendar) error) (*calendarAnswer, error) {
 	key, err := in.key()
 	if err != nil {
 		return nil, err
@@ -235,7 +243,9 @@ func (a *api) edit(ctx context.Context, in *CalendarWrite, change func(*schedule
 	if err != nil {
 		return nil, err
 	}
-	return answerCalendar(a.Service.EditCalendar(ctx, key, version, change))
+	return watched(ctx, a, &in.WaitParams, func() (*calendarAnswer, error) {
+		return answerCalendar(a.Service.EditCalendar(ctx, key, version, change))
+	})
 }
 
 type replaceCalendarInput struct {
@@ -244,7 +254,7 @@ type replaceCalendarInput struct {
 }
 
 func (a *api) replaceCalendar(ctx context.Context, in *replaceCalendarInput) (*calendarAnswer, error) {
-	return a.edit(ctx, &in.CalendarWrite, func(c *schedule.Calendar) (err error) {
+	return a.editCalendar(ctx, &in.CalendarWrite, func(c *schedule.Calendar) (err error) {
 		*c, err = decodeCalendar(in.Body.raw, app.CalendarKey{Namespace: c.Namespace, Name: c.Name})
 		return err
 	})
@@ -265,7 +275,7 @@ type patchCalendarInput struct {
 }
 
 func (a *api) patchCalendar(ctx context.Context, in *patchCalendarInput) (*calendarAnswer, error) {
-	return a.edit(ctx, &in.CalendarWrite, func(c *schedule.Calendar) error {
+	return a.editCalendar(ctx, &in.CalendarWrite, func(c *schedule.Calendar) error {
 		before, err := json.Marshal(toCalendarDocument(c))
 		if err != nil {
 			return fmt.Errorf("write the calendar to patch: %w", err)
@@ -279,7 +289,7 @@ func (a *api) patchCalendar(ctx context.Context, in *patchCalendarInput) (*calen
 	})
 }
 
-func (a *api) deleteCalendar(ctx context.Context, in *CalendarWrite) (*struct{}, error) {
+func (a *api) deleteCalendar(ctx context.Context, in *CalendarWrite) (*deletedAnswer, error) {
 	key, err := in.key()
 	if err != nil {
 		return nil, err
@@ -288,7 +298,9 @@ func (a *api) deleteCalendar(ctx context.Context, in *CalendarWrite) (*struct{},
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.Service.DeleteCalendar(ctx, key, version)
+	return watched(ctx, a, &in.WaitParams, func() (*deletedAnswer, error) {
+		return &deletedAnswer{calendar: &key}, a.Service.DeleteCalendar(ctx, key, version)
+	})
 }
 
 // defaultUntil is how many years from now yearly events repeat when nobody says.
@@ -305,7 +317,7 @@ func (a *api) importCalendar(ctx context.Context, in *importInput) (*calendarAns
 	if err != nil {
 		return nil, schedule.Invalid("file", err.Error())
 	}
-	return a.edit(ctx, &in.CalendarWrite, func(c *schedule.Calendar) error {
+	return a.editCalendar(ctx, &in.CalendarWrite, func(c *schedule.Calendar) error {
 		c.Days = days
 		return nil
 	})

@@ -89,6 +89,8 @@ var requests = []struct{ method, path, body string }{
 	{"POST", "/v1/schedules/name:n/resume", ""},
 	{"POST", "/v1/schedules/name:n/run", ""},
 	{"GET", "/v1/schedules/name:n/runs", ""},
+	{"GET", "/v1/schedules/name:n/propagation", ""},
+	{"GET", "/v1/schedulers", ""},
 	{"GET", "/v1/calendars", ""},
 	{"POST", "/v1/calendars", `{"name": "c"}`},
 	{"GET", "/v1/calendars/c", ""},

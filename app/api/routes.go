@@ -29,12 +29,13 @@ func (a *api) routes() {
 	if a.Service != nil {
 		a.scheduleRoutes()
 		a.calendarRoutes()
+		a.propagationRoutes()
 	}
 }
 
 func (a *api) scheduleRoutes() {
 	schedules, one := []string{"schedules"}, "/v1/schedules/{id}"
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "create-schedule", Method: http.MethodPost, Path: "/v1/schedules", Tags: schedules,
 		Summary: "Create a schedule", Description: "null is the same as leaving a field out: it gets its default.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 409, 413, 415, 422, 503},
@@ -47,13 +48,13 @@ func (a *api) scheduleRoutes() {
 		OperationID: "get-schedule", Method: http.MethodGet, Path: one, Tags: schedules,
 		Summary: "Read a schedule", Errors: []int{404, 422, 503},
 	}, a.get)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "replace-schedule", Method: http.MethodPut, Path: one, Tags: schedules,
 		Summary:     "Replace a schedule's definition",
 		Description: "What the document leaves out, or sets to null, gets its default. Saving the same definition writes nothing.",
 		Errors:      []int{400, 404, 409, 412, 413, 415, 422, 503},
 	}, a.replace)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "patch-schedule", Method: http.MethodPatch, Path: one, Tags: schedules,
 		Summary:     "Change parts of a schedule's definition",
 		Description: "A JSON merge patch (RFC 7396): null sets a field back to its default.",
@@ -61,16 +62,16 @@ func (a *api) scheduleRoutes() {
 	}, a.patch)
 	patchContent := a.huma.OpenAPI().Paths[one].Patch.RequestBody.Content
 	patchContent["application/merge-patch+json"] = patchContent["application/json"]
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "delete-schedule", Method: http.MethodDelete, Path: one, Tags: schedules,
 		Summary: "Delete a schedule", DefaultStatus: http.StatusNoContent, Errors: []int{404, 412, 422, 503},
 	}, a.remove)
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "pause-schedule", Method: http.MethodPost, Path: one + "/pause", Tags: schedules,
 		Summary: "Pause a schedule", Errors: []int{400, 404, 412, 422, 503},
 	}, a.pause)
 	a.huma.OpenAPI().Paths[one+"/pause"].Post.RequestBody.Required = false // also for Huma itself
-	handle(a, huma.Operation{
+	handleWrite(a, huma.Operation{
 		OperationID: "resume-schedule", Method: http.MethodPost, Path: one + "/resume", Tags: schedules,
 		Summary: "Resume a schedule", Description: "It goes on from now: what passed meanwhile is not owed.",
 		Errors: []int{404, 412, 422, 503},
@@ -156,6 +157,8 @@ type scheduleAnswer struct {
 	ETag     string `header:"ETag"`
 	Location string `header:"Location"`
 	Body     scheduleDocument
+
+	id schedule.ID
 }
 
 // answer shows a schedule in the language that the request asks for.
@@ -164,20 +167,27 @@ func answer(ctx context.Context) func(*schedule.Status, error) (*scheduleAnswer,
 		if err != nil {
 			return nil, err
 		}
-		return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status, languageOf(ctx))}, nil
+		return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status, languageOf(ctx)), id: status.Schedule.ID}, nil
 	}
 }
 
-func (a *api) create(ctx context.Context, in *struct{ Body body[scheduleDocument] }) (*scheduleAnswer, error) {
+type createInput struct {
+	WaitParams
+	Body body[scheduleDocument]
+}
+
+func (a *api) create(ctx context.Context, in *createInput) (*scheduleAnswer, error) {
 	definition, err := decodeDefinition(in.Body.raw, schedule.DefaultNamespace)
 	if err != nil {
 		return nil, err
 	}
-	out, err := answer(ctx)(a.Service.Create(ctx, definition))
-	if err == nil {
-		out.Location = "/v1/schedules/" + out.Body.ID
-	}
-	return out, err
+	return watched(ctx, a, &in.WaitParams, func() (*scheduleAnswer, error) {
+		out, err := answer(ctx)(a.Service.Create(ctx, definition))
+		if err == nil {
+			out.Location = "/v1/schedules/" + out.Body.ID
+		}
+		return out, err
+	})
 }
 
 // decodeDefinition reads a definition; what it leaves out gets its default.
@@ -295,6 +305,7 @@ func target(p *ScheduleParams, m *IfMatch) (key app.Key, version int64, err erro
 type replaceInput struct {
 	ScheduleParams
 	IfMatch
+	WaitParams
 	Body body[scheduleDocument]
 }
 
@@ -303,11 +314,18 @@ func (a *api) replace(ctx context.Context, in *replaceInput) (*scheduleAnswer, e
 	if err != nil {
 		return nil, err
 	}
-	return answer(ctx)(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+	return a.edit(ctx, &in.WaitParams, key, version, func(s *schedule.Schedule) (err error) {
 		// The namespace never changes, so it may be left out.
 		*s, err = decodeDefinition(in.Body.raw, s.Namespace)
 		return err
-	}))
+	})
+}
+
+// edit changes the definition of a schedule.
+func (a *api) edit(ctx context.Context, wait *WaitParams, key app.Key, version int64, change func(*schedule.Schedule) error) (*scheduleAnswer, error) {
+	return watched(ctx, a, wait, func() (*scheduleAnswer, error) {
+		return answer(ctx)(a.Service.Edit(ctx, key, version, change))
+	})
 }
 
 // patchDocument is any part of a schedule.
@@ -322,6 +340,7 @@ func (patchDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 type patchInput struct {
 	ScheduleParams
 	IfMatch
+	WaitParams
 	Body body[patchDocument]
 }
 
@@ -330,7 +349,7 @@ func (a *api) patch(ctx context.Context, in *patchInput) (*scheduleAnswer, error
 	if err != nil {
 		return nil, err
 	}
-	return answer(ctx)(a.Service.Edit(ctx, key, version, func(s *schedule.Schedule) error {
+	return a.edit(ctx, &in.WaitParams, key, version, func(s *schedule.Schedule) error {
 		before, err := json.Marshal(definitionDocument(s))
 		if err != nil {
 			return fmt.Errorf("write the document to patch: %w", err)
@@ -341,21 +360,25 @@ func (a *api) patch(ctx context.Context, in *patchInput) (*scheduleAnswer, error
 		}
 		*s, err = decodeDefinition(merged, s.Namespace)
 		return err
-	}))
+	})
 }
 
 type removeInput struct {
 	ScheduleParams
 	IfMatch
+	WaitParams
 	CancelJobs bool `query:"cancel_jobs" doc:"Cancel the jobs of its runs that aren't finished. They stay when it is left out."`
 }
 
-func (a *api) remove(ctx context.Context, in *removeInput) (*struct{}, error) {
+func (a *api) remove(ctx context.Context, in *removeInput) (*deletedAnswer, error) {
 	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.Service.Delete(ctx, key, version, in.CancelJobs)
+	return watched(ctx, a, &in.WaitParams, func() (*deletedAnswer, error) {
+		transaction, err := a.Service.Delete(ctx, key, version, in.CancelJobs)
+		return &deletedAnswer{transaction: transaction}, err
+	})
 }
 
 // pauseDocument is why a schedule is paused.
@@ -372,6 +395,7 @@ func (pauseDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 type pauseInput struct {
 	ScheduleParams
 	IfMatch
+	WaitParams
 	Body body[pauseDocument]
 }
 
@@ -386,12 +410,15 @@ func (a *api) pause(ctx context.Context, in *pauseInput) (*scheduleAnswer, error
 			return nil, err
 		}
 	}
-	return answer(ctx)(a.Service.Pause(ctx, key, version, why.Reason))
+	return watched(ctx, a, &in.WaitParams, func() (*scheduleAnswer, error) {
+		return answer(ctx)(a.Service.Pause(ctx, key, version, why.Reason))
+	})
 }
 
 type resumeInput struct {
 	ScheduleParams
 	IfMatch
+	WaitParams
 }
 
 func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, error) {
@@ -399,7 +426,9 @@ func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	return answer(ctx)(a.Service.Resume(ctx, key, version))
+	return watched(ctx, a, &in.WaitParams, func() (*scheduleAnswer, error) {
+		return answer(ctx)(a.Service.Resume(ctx, key, version))
+	})
 }
 
 type runAnswer struct{ Body runDocument }

@@ -20,6 +20,9 @@ const (
 	OpCreated Op = "created"
 	OpUpdated Op = "updated"
 	OpDeleted Op = "deleted"
+	// OpAsked changes nothing: somebody waits for the schedulers to say what they
+	// have in force.
+	OpAsked Op = "asked"
 )
 
 // Known reports whether the change names one version of one schedule, so that

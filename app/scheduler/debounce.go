@@ -17,9 +17,10 @@ const (
 )
 
 // Debouncer decides which hints are worth a look at the database, and when. A
-// change that names a schedule and a version is looked at at once, and once. A
-// look at everything is taken at most once an interval: the first at once, those
-// that are asked for meanwhile as one when the interval is over.
+// change that names a schedule and a version is looked at at once, and once,
+// whatever path it comes by and in whatever order. A look at everything is taken
+// at most once an interval: the first at once, those that are asked for meanwhile
+// as one when the interval is over.
 //
 // It is pure: it owns no clock and no goroutine, and isn't safe for concurrent
 // use.
@@ -28,10 +29,22 @@ type Debouncer struct {
 	pending  []schedule.ID
 	isIn     map[schedule.ID]bool
 	all      bool
+	allBy    schedule.Path // who asked first for it
 	lastAll  time.Time
+	due      time.Time // the earliest that new hints name
 
 	recent, older map[schedule.ID][]int64 // the versions seen, newest last
 }
+
+// Verdict is what became of a hint.
+type Verdict string
+
+// The verdicts.
+const (
+	Fresh     Verdict = "fresh"     // worth a look
+	Duplicate Verdict = "duplicate" // this version of this schedule was told of before
+	Merged    Verdict = "merged"    // a look at everything that is to come answers it
+)
 
 // NewDebouncer is a Debouncer that lets looks at everything pass an interval
 // apart.
@@ -43,24 +56,34 @@ func NewDebouncer(interval time.Duration) *Debouncer {
 	}
 }
 
-// Add takes a hint. It reports false for one that was seen before.
-func (d *Debouncer) Add(c schedule.Change) bool {
+// Add takes a hint that came by the path.
+func (d *Debouncer) Add(c schedule.Change, by schedule.Path) Verdict {
 	if !c.Known() {
-		d.all = true
-		return true
+		return d.addAll(by)
 	}
 	if !d.remember(c) {
-		return false
+		return Duplicate
+	}
+	if !c.NextRunAt.IsZero() && (d.due.IsZero() || c.NextRunAt.Before(d.due)) {
+		d.due = c.NextRunAt
 	}
 	switch {
 	case d.isIn[c.ID]:
 	case len(d.pending) >= maxPending:
-		d.all = true
+		d.addAll(by)
 	default:
 		d.pending = append(d.pending, c.ID)
 		d.isIn[c.ID] = true
 	}
-	return true
+	return Fresh
+}
+
+func (d *Debouncer) addAll(by schedule.Path) Verdict {
+	if d.all {
+		return Merged
+	}
+	d.all, d.allBy = true, by
+	return Fresh
 }
 
 // remember reports whether this version of the schedule is new. An older version
@@ -89,6 +112,7 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 // Look is what is to be looked at.
 type Look struct {
 	All bool
+	By  schedule.Path // who asked first for all
 	IDs []schedule.ID // when not All
 }
 
@@ -97,23 +121,36 @@ func (l Look) Empty() bool { return !l.All && len(l.IDs) == 0 }
 
 // and is both looks in one.
 func (l Look) and(other Look) Look {
-	if l.All || other.All {
-		return Look{All: true}
+	switch {
+	case l.All:
+		return l
+	case other.All:
+		return other
 	}
-	return Look{IDs: append(l.IDs, other.IDs...)}
+	return Look{IDs: slices.Concat(l.IDs, other.IDs)}
 }
 
 // Take is what is to be looked at at the instant now. What it returns is the
 // caller's to look at.
 func (d *Debouncer) Take(now time.Time) Look {
 	if d.all && (d.lastAll.IsZero() || now.Sub(d.lastAll) >= d.interval) {
+		look := Look{All: true, By: d.allBy}
 		d.LookedAtAll(now)
-		return Look{All: true}
+		return look
 	}
 	look := Look{IDs: d.pending}
 	d.pending = nil
 	clear(d.isIn)
 	return look
+}
+
+// TakeDue is the earliest instant at which a change that was added since the last
+// call is due, or the zero time. It is a hint as all that a change says: the run
+// may come later.
+func (d *Debouncer) TakeDue() time.Time {
+	due := d.due
+	d.due = time.Time{}
+	return due
 }
 
 // LookedAtAll says that everything is being looked at for another reason, which

@@ -11,21 +11,34 @@ import (
 
 // The causes of a look at the database.
 const (
-	causeChanged = "changed"
-	causePolled  = "polled"
+	causeChanged    = "changed"    // messages that name schedules
+	causeEverything = "everything" // messages that name none
+	causePolled     = "polled"
+	causeRetried    = "retried" // what another scheduler held, or a fault kept from being done
 )
+
+func causeOf(hints Look) string {
+	switch {
+	case hints.All:
+		return causeEverything
+	case hints.Empty():
+		return causeRetried
+	}
+	return causeChanged
+}
 
 // Metrics are a scheduler's figures.
 type Metrics struct {
-	changes   *prometheus.CounterVec
-	syncs     *prometheus.HistogramVec
-	runs      *prometheus.CounterVec
-	lateness  prometheus.Histogram
-	batches   prometheus.Histogram
-	durations prometheus.Histogram
-	failures  *prometheus.CounterVec
-	outdated  prometheus.Gauge
-	replanned prometheus.Counter
+	changes     *prometheus.CounterVec
+	syncs       *prometheus.HistogramVec
+	propagation prometheus.Histogram
+	runs        *prometheus.CounterVec
+	lateness    prometheus.Histogram
+	batches     prometheus.Histogram
+	durations   prometheus.Histogram
+	failures    *prometheus.CounterVec
+	outdated    prometheus.Gauge
+	replanned   prometheus.Counter
 }
 
 // NewMetrics registers a scheduler's figures; nil registers them nowhere.
@@ -34,12 +47,16 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	return &Metrics{
 		changes: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "riverbeat_changes_total",
-			Help: "Hints that a schedule changed, by what they named (schedule, everything) and whether they were new (fresh, duplicate).",
-		}, []string{"scope", "result"}),
+			Help: "Hints that a schedule changed, by path (notify, redis, local), what they named (schedule, everything) and what became of them: fresh, duplicate, or merged into a look that was to come.",
+		}, []string{"path", "scope", "result"}),
 		syncs: factory.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "riverbeat_sync_duration_seconds", Help: "Time to plan what changed, by cause (changed, polled).",
+			Name: "riverbeat_sync_duration_seconds", Help: "Time to plan what changed, by cause: changed (messages named schedules), everything (they named none), polled, retried.",
 			Buckets: prometheus.ExponentialBuckets(.0005, 4, 9),
 		}, []string{"cause"}),
+		propagation: factory.NewHistogram(prometheus.HistogramOpts{
+			Name: "riverbeat_propagation_seconds", Help: "Time from the writing of a change to the look of this scheduler that put it in force.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}),
 		runs: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "riverbeat_runs_total", Help: "Runs accounted for, by reason and outcome.",
 		}, []string{"reason", "outcome"}),
@@ -67,15 +84,12 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	}
 }
 
-func (m *Metrics) change(c schedule.Change, fresh bool) {
-	scope, result := "everything", "fresh"
+func (m *Metrics) change(c schedule.Change, by schedule.Path, verdict Verdict) {
+	scope := "everything"
 	if c.Known() {
 		scope = "schedule"
 	}
-	if !fresh {
-		result = "duplicate"
-	}
-	m.changes.WithLabelValues(scope, result).Inc()
+	m.changes.WithLabelValues(string(by), scope, string(verdict)).Inc()
 }
 
 func (m *Metrics) synced(cause string, took time.Duration) {

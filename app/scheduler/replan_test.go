@@ -151,7 +151,7 @@ func TestOneWithOlderZoneDataMarksWhatItPlansAndDoesNotSpin(t *testing.T) {
 	s, _ := b.run("2025b", func(c *scheduler.Config) { c.Metrics = scheduler.NewMetrics(registry) })
 	b.exec(nineInZone, zone, 1200)
 	b.exec(`INSERT INTO riverbeat.schedules (name, cron, timezone, job_kind) VALUES ('often', '* * * * * *', $1, 'noop'), ('utc', '* * * * * *', 'UTC', 'noop')`, zone)
-	s.Notify(schedule.Change{})
+	s.Notify(schedule.Change{}, schedule.PathNotify)
 	b.becomes("all have a next run, and all that depend on the zone are marked", `
 		SELECT count(*) FILTER (WHERE dirty AND next_run_at IS NOT NULL) = 1201 AND count(*) FILTER (WHERE NOT dirty) = 1
 		FROM riverbeat.cursors`)
@@ -210,7 +210,7 @@ func TestAPolicyEditWhoseRowWaitsForNewerDataIsInForceWhenItIsDue(t *testing.T) 
 	b.exec(`UPDATE riverbeat.zone_data SET newest = '2026f', replanned = '2026f'`)
 	s, _ := b.run("2025b", nil)
 	b.exec(`INSERT INTO riverbeat.schedules (name, cron, timezone, job_kind) VALUES ('often', '* * * * * *', $1, 'noop')`, zone)
-	s.Notify(b.change("often"))
+	s.Notify(b.change("often"), schedule.PathNotify)
 	b.becomes("it runs", `SELECT count(*) >= 1 FROM riverbeat.runs`)
 	b.exec(`UPDATE riverbeat.schedules SET overlap = 'skip'`)
 	b.becomes("what nobody carries out is set aside", `SELECT state = 'invalid' AND NOT dirty FROM riverbeat.cursors`)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
@@ -29,8 +30,10 @@ type Config struct {
 	PollInterval    time.Duration // between looks at everything, come what may; 60 s
 	MinSyncInterval time.Duration // between looks at everything that hints ask for; 5 s
 	Rules           schedule.Rules
-	Zones           string   // version of the time zone data that this process plans by
-	Metrics         *Metrics // nil: none are kept
+	Zones           string                      // version of the time zone data that this process plans by
+	Self            db.Scheduler                // what it says of itself; without an ID it gets one
+	Paths           func() []schedule.PathState // how messages reach it; nil: not at all
+	Metrics         *Metrics                    // nil: none are kept
 	Log             *slog.Logger
 }
 
@@ -48,13 +51,19 @@ type Scheduler struct {
 	config   Config
 	log      *slog.Logger
 
-	mu        sync.Mutex
-	debouncer *Debouncer
+	mu         sync.Mutex
+	debouncer  *Debouncer
+	trail      *trail
+	looked     db.Look   // the last look
+	lookedHere time.Time // when its answer came, by this process's clock
 
-	outdated atomic.Bool // another scheduler has used newer time zone data
+	outdated atomic.Bool                     // another scheduler has used newer time zone data
+	missing  atomic.Pointer[missingTriggers] // nil: nobody has looked yet
 
 	changed chan struct{} // a hint came in
 	planned chan struct{} // the next due time may have moved
+	sooner  chan struct{} // a hint names a due time
+	asked   chan struct{} // somebody waits for a report
 
 	// When each loop last succeeded, as a duration since the start: only that is
 	// safe from steps of the clock. Zero: not yet.
@@ -73,24 +82,41 @@ func New(store *db.Store, inserter Inserter, config Config) *Scheduler {
 	if config.Metrics == nil {
 		config.Metrics = NewMetrics(nil)
 	}
+	if config.Self.ID.IsZero() {
+		config.Self.ID = schedule.ID(uuid.New())
+	}
+	config.Self.Zones = config.Zones
 	return &Scheduler{
 		store: store, inserter: inserter, config: config, log: config.Log,
 		debouncer: NewDebouncer(config.MinSyncInterval),
+		trail:     newTrail(),
 		started:   time.Now(),
 		changed:   make(chan struct{}, 1),
 		planned:   make(chan struct{}, 1),
+		sooner:    make(chan struct{}, 1),
+		asked:     make(chan struct{}, 1),
 	}
 }
 
-// Notify takes a hint that a schedule changed. It never blocks, and may be
-// called at any time from anywhere.
-func (s *Scheduler) Notify(c schedule.Change) {
+// Notify takes a hint that a schedule changed, which came by the path. It never
+// blocks, and may be called at any time from anywhere.
+func (s *Scheduler) Notify(c schedule.Change, by schedule.Path) {
+	if c.Op == schedule.OpAsked {
+		signal(s.asked)
+		return
+	}
 	s.mu.Lock()
-	fresh := s.debouncer.Add(c)
+	verdict := s.debouncer.Add(c, by)
+	if verdict == Fresh && c.Known() {
+		s.trail.learn(c.ID, c.Version, by, time.Time{})
+	}
 	s.mu.Unlock()
-	s.config.Metrics.change(c, fresh)
-	if fresh {
+	s.config.Metrics.change(c, by, verdict)
+	if verdict == Fresh {
 		signal(s.changed)
+		if !c.NextRunAt.IsZero() {
+			signal(s.sooner)
+		}
 	}
 }
 
@@ -108,6 +134,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	all.Go(func() error { s.planLoop(ctx); return nil })
 	all.Go(func() error { s.fireLoop(ctx); return nil })
 	all.Go(func() error { s.useZones(ctx); return nil })
+	all.Go(func() error { s.reportLoop(ctx); return nil })
 	return all.Wait()
 }
 
@@ -115,7 +142,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 // from firing, so that planning a million edits delays no run.
 func (s *Scheduler) planLoop(ctx context.Context) {
 	var retry backoff
-	var undone Look        // what the last try left over
+	var left Look          // what the last look left over
 	nextPoll := time.Now() // at once, for what changed while nobody looked
 	for {
 		wait, early := time.Until(nextPoll), s.changed
@@ -123,29 +150,38 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 			wait = min(wait, hint)
 		}
 		if retry.failing() {
+			wait = min(wait, retry.next())
+		}
+		if retry.broken {
 			wait, early = retry.next(), nil // hints don't hurry a retry
 		}
 		if !sleep(ctx, wait, early) {
 			return
 		}
-		look, cause := s.takeHints().and(undone), causeChanged
+		look, n := s.takeHints()
+		cause := causeOf(look)
+		look = look.and(left)
 		if now := time.Now(); !now.Before(nextPoll) {
-			look, cause = s.takeAll(now), causePolled
-			nextPoll = now.Add(s.config.PollInterval)
+			look, n = s.takeAll(now)
+			cause, nextPoll = causePolled, now.Add(s.config.PollInterval)
+			s.checkTriggers(ctx)
 		}
 		if look.Empty() {
 			continue
 		}
 		begun := time.Now()
-		left, err := s.sync(ctx, look)
+		var err error
+		left, err = s.sync(ctx, look)
 		if ctx.Err() != nil {
 			return
 		}
-		undone = left
 		s.config.Metrics.synced(cause, time.Since(begun))
 		s.trouble(&retry, "plan changed schedules", err, !left.Empty())
 		if err == nil {
 			s.lastPlanned.Store(int64(time.Since(s.started)))
+			s.mu.Lock()
+			s.trail.plan(n, look)
+			s.mu.Unlock()
 		}
 		signal(s.planned)
 	}
@@ -159,7 +195,7 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		if retry.failing() {
 			alarm = min(alarm, retry.next())
 		}
-		if !sleep(ctx, alarm, s.planned) {
+		if !s.waitForAlarm(ctx, time.Now().Add(alarm)) {
 			return
 		}
 		alarm = s.config.PollInterval
@@ -173,6 +209,7 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		}
 		if err == nil {
 			s.lastFired.Store(int64(time.Since(s.started)))
+			s.hasLooked(ahead)
 			alarm = min(alarm, ahead.Next)
 			if ahead.Due && claimed > 0 {
 				alarm = 0
@@ -181,6 +218,51 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		// Something is due and none of it could be had: another scheduler is at
 		// it, or died while it was. What is due next needn't wait for that.
 		s.trouble(&retry, "fire what is due", err, ahead.Due && claimed == 0)
+	}
+}
+
+// waitForAlarm waits until the instant, or until the next due time may have moved;
+// a change that names an earlier one is waited for no longer than that. It reports
+// false when the context ended.
+func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time) bool {
+	for {
+		timer := time.NewTimer(time.Until(at))
+		select {
+		case <-ctx.Done():
+		case <-s.planned:
+		case <-timer.C:
+		case <-s.sooner:
+			timer.Stop()
+			if due := s.takeDue(); !due.IsZero() && due.Before(at) {
+				at = due
+			}
+			continue
+		}
+		timer.Stop()
+		return ctx.Err() == nil
+	}
+}
+
+// takeDue is when the earliest run is due that changes have named lately, by this
+// process's clock: so far from the last look as by the database's.
+func (s *Scheduler) takeDue() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.debouncer.TakeDue()
+	if due.IsZero() || s.lookedHere.IsZero() { // the first look is on its way
+		return time.Time{}
+	}
+	return s.lookedHere.Add(due.Sub(s.looked.At))
+}
+
+// hasLooked keeps what a look has seen, for who asks.
+func (s *Scheduler) hasLooked(ahead db.Ahead) {
+	s.mu.Lock()
+	s.looked, s.lookedHere = ahead.Look, time.Now()
+	s.trail.look(ahead.Look.At)
+	s.mu.Unlock()
+	if ahead.Asked {
+		signal(s.asked)
 	}
 }
 
@@ -213,17 +295,21 @@ func (s *Scheduler) waitForHint() (time.Duration, bool) {
 	return s.debouncer.Wait(time.Now())
 }
 
-func (s *Scheduler) takeHints() Look {
+// takeHints is what hints ask to look at. It answers the first n changes of the
+// trail.
+func (s *Scheduler) takeHints() (look Look, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.debouncer.Take(time.Now())
+	look = s.debouncer.Take(time.Now())
+	return look, s.trail.changes.next
 }
 
-func (s *Scheduler) takeAll(now time.Time) Look {
+// takeAll is takeHints when everything is to be looked at anyway.
+func (s *Scheduler) takeAll(now time.Time) (look Look, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.debouncer.LookedAtAll(now)
-	return Look{All: true}
+	return Look{All: true, By: schedule.PathPoll}, s.trail.changes.next
 }
 
 // trouble sets the pace of the next try. A fault is logged when it begins and

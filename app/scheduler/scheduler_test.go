@@ -236,7 +236,7 @@ func TestAnEditThatMendsAScheduleIsNotUndoneByItsFailure(t *testing.T) {
 	if err := <-m.done; err != nil {
 		t.Fatal(err)
 	}
-	s.Notify(b.change("mended"))
+	s.Notify(b.change("mended"), schedule.PathNotify)
 	b.becomes("it runs as it was mended", `SELECT count(*) >= 2 FROM river_job WHERE kind = 'noop'`)
 }
 
@@ -278,7 +278,7 @@ func TestARowThatSomebodyHoldsDelaysNoOther(t *testing.T) {
 	}
 	s := b.start(nil, nil)
 	b.exec(`INSERT INTO riverbeat.schedules (name, every, job_kind) VALUES ('free', '1 second', 'noop')`)
-	s.Notify(b.change("free"))
+	s.Notify(b.change("free"), schedule.PathNotify)
 	b.becomes("the free one has run three times", `SELECT count(*) >= 3 FROM riverbeat.runs`)
 	b.equals("runs of the free one later than the rest of a backoff", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '0.4 s'`)
 }
@@ -296,7 +296,7 @@ func TestASpecThatDoesNotParseIsSetAsideUntilItIsMended(t *testing.T) {
 		}
 	}
 	b.exec(`UPDATE riverbeat.schedules SET cron = '* * * * * *' WHERE name = 'broken'`)
-	s.Notify(b.change("broken"))
+	s.Notify(b.change("broken"), schedule.PathNotify)
 	b.becomes("the broken one runs", `SELECT count(*) > 0 FROM riverbeat.runs WHERE schedule_name = 'broken'`)
 }
 
@@ -322,7 +322,7 @@ func TestWhatTheLedgerHoldsIsNotEnqueuedAgain(t *testing.T) {
 		UPDATE riverbeat.cursors c SET (next_run_at, fire_at) = (
 			SELECT min(scheduled_for), min(scheduled_for) FROM riverbeat.runs r WHERE r.schedule_id = c.schedule_id)`)
 	count := one[int](b, `SELECT count(*) FROM riverbeat.runs`)
-	s.Notify(b.change("n1"))
+	s.Notify(b.change("n1"), schedule.PathNotify)
 	b.becomes("they go on", `SELECT count(*) >= $1::int + 6 FROM riverbeat.runs`, count)
 	b.equals("instants with two jobs", 0, `
 		SELECT count(*) FROM (SELECT FROM river_job
@@ -334,9 +334,9 @@ func TestWhatTheLedgerHoldsIsNotEnqueuedAgain(t *testing.T) {
 func TestAKnownChangeIsInForceAtOnceWhateverTheDebounceSays(t *testing.T) {
 	b := setup(t)
 	s := b.start(nil, nil)
-	s.Notify(schedule.Change{}) // the interval has begun, and is an hour long
+	s.Notify(schedule.Change{}, schedule.PathNotify) // the interval has begun, and is an hour long
 	b.insert(1, "at", "clock_timestamp() + interval '1 second'")
-	s.Notify(b.change("n1"))
+	s.Notify(b.change("n1"), schedule.PathNotify)
 	b.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
 	b.equals("runs later than half a second", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '0.5 s'`)
 }
@@ -360,8 +360,8 @@ func TestARowThatAnotherTransactionHeldIsNotLateByAPoll(t *testing.T) {
 	if _, err := tx.Exec(ctx, `SELECT FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id WHERE name = 'n1' FOR UPDATE OF c`); err != nil {
 		t.Fatal(err)
 	}
-	s.Notify(b.change("n1"))
-	s.Notify(b.change("n2"))
+	s.Notify(b.change("n1"), schedule.PathNotify)
+	s.Notify(b.change("n2"), schedule.PathNotify)
 	b.becomes("the free one has run", `SELECT count(*) = 1 FROM riverbeat.runs WHERE schedule_name = 'n2'`)
 	b.equals("runs of the held one", 0, `SELECT count(*) FROM riverbeat.runs WHERE schedule_name = 'n1'`)
 	if err := tx.Rollback(ctx); err != nil {
@@ -372,14 +372,14 @@ func TestARowThatAnotherTransactionHeldIsNotLateByAPoll(t *testing.T) {
 
 func TestNothingOfTheOldDefinitionRunsAfterItsEditPauseOrDelete(t *testing.T) {
 	b := setup(t)
-	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) SELECT name, clock_timestamp() + interval '0.3 s', 'noop'
+	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) SELECT name, clock_timestamp() + interval '3 s', 'noop'
 		FROM unnest(ARRAY['edited', 'paused', 'deleted', 'left']) AS name`)
 	s := b.start(nil, nil)
 	b.becomes("all are planned", `SELECT count(*) = 4 FROM riverbeat.cursors WHERE NOT dirty`)
 	b.exec(`UPDATE riverbeat.schedules SET at = at + interval '1 day' WHERE name = 'edited'`)
 	b.exec(`UPDATE riverbeat.schedules SET paused = true WHERE name = 'paused'`)
 	b.exec(`DELETE FROM riverbeat.schedules WHERE name = 'deleted'`)
-	s.Notify(b.change("edited"))
+	s.Notify(b.change("edited"), schedule.PathNotify)
 	b.becomes("the one that was left alone has run", `SELECT count(*) = 1 FROM riverbeat.runs WHERE schedule_name = 'left'`)
 	b.equals("runs of the others", 0, `SELECT count(*) FROM riverbeat.runs WHERE schedule_name <> 'left' AND outcome = 'enqueued'`)
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"time"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
@@ -16,11 +17,15 @@ const batchSize = 1000
 // again.
 const maxRuns = 10_000
 
+// maxLeft is how many of the cursors that another scheduler holds are looked at
+// again by name.
+const maxLeft = 1000
+
 // sync plans the cursors that are marked dirty: those of the look. What another
 // scheduler holds, or an error kept from being planned, is left over.
 func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) {
 	for {
-		n, err := s.syncBatch(ctx, look.IDs)
+		n, err := s.syncBatch(ctx, look)
 		if err != nil {
 			return look, err
 		}
@@ -28,19 +33,36 @@ func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) 
 			break
 		}
 	}
-	dirty, err := s.store.AnyDirty(ctx, db.Dirty{IDs: look.IDs, Unplanned: s.outdated.Load()})
-	if err != nil || dirty {
+	if look.All {
+		ids, err := s.store.StillDirty(ctx, db.Dirty{Unplanned: s.outdated.Load()}, maxLeft)
+		if len(ids) == maxLeft { // there may be more
+			s.Notify(schedule.Change{}, look.By)
+		}
+		if err != nil {
+			return look, err
+		}
+		return Look{IDs: ids}, nil
+	}
+	changes, err := s.store.Changes(ctx, look.IDs, s.outdated.Load())
+	if err != nil {
 		return look, err
 	}
-	return Look{}, nil
+	for _, c := range changes {
+		if c.Dirty {
+			left.IDs = append(left.IDs, c.ScheduleID)
+		} else {
+			s.config.Metrics.propagation.Observe(c.Age.Seconds())
+		}
+	}
+	return left, nil
 }
 
-// syncBatch plans at most batchSize dirty cursors, of all schedules when ids is
-// nil.
-func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, err error) {
+// syncBatch plans at most batchSize of the look's dirty cursors.
+func (s *Scheduler) syncBatch(ctx context.Context, look Look) (n int, err error) {
 	// Begun, it is finished: a deadline of its own bounds it.
 	ctx = context.WithoutCancel(ctx)
 	var planned []schedule.Cursor
+	var now time.Time
 	moved := 0
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		outdated, err := s.isOutdated(ctx, tx)
@@ -49,7 +71,7 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 		}
 		// What has a next run waits for one with newer data: claimed here, it would
 		// be dirty again, without end.
-		dirty, err := tx.ClaimDirty(ctx, db.Dirty{IDs: ids, Unplanned: outdated}, batchSize)
+		dirty, err := tx.ClaimDirty(ctx, db.Dirty{IDs: look.IDs, Unplanned: outdated}, batchSize)
 		n, moved, planned = len(dirty), 0, nil
 		if err != nil || n == 0 {
 			return err
@@ -62,8 +84,7 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 		if err != nil {
 			return err
 		}
-		now, err := tx.Now(ctx)
-		if err != nil {
+		if now, err = tx.Now(ctx); err != nil {
 			return err
 		}
 		for _, cursor := range dirty {
@@ -87,8 +108,21 @@ func (s *Scheduler) syncBatch(ctx context.Context, ids []schedule.ID) (n int, er
 	if err == nil {
 		s.reportInvalid(planned)
 		s.config.Metrics.replanned.Add(float64(moved))
+		if look.All {
+			s.found(planned, look.By, now)
+		}
 	}
 	return n, err
+}
+
+// found takes note of changes that a look at everything has found.
+func (s *Scheduler) found(planned []schedule.Cursor, by schedule.Path, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cursor := range planned {
+		s.trail.learn(cursor.ScheduleID, cursor.PlannedVersion, by, now)
+		s.config.Metrics.propagation.Observe(max(now.Sub(cursor.ChangedAt), 0).Seconds())
+	}
 }
 
 // definitions reads what the cursors belong to, now that they are held: read by

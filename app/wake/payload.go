@@ -30,6 +30,7 @@ const (
 	KindChange     Kind = "change"     // one version of one schedule: Change.Known holds
 	KindEverything Kind = "everything" // names no schedule: look at everything
 	KindLegacy     Kind = "legacy"     // no version, or an id that isn't ours: not Known
+	KindAsked      Kind = "asked"      // no change: somebody waits to hear what is in force
 	KindUnreadable Kind = "unreadable" // garbage: the zero Change, look at everything
 )
 
@@ -37,8 +38,9 @@ const (
 //
 //	{"op":"updated","id":"0198c5f0-…","version":3}
 //
-// or {} when many schedules changed. Anything may come in; a Change that isn't
-// Known means "look at everything".
+// or {} when many schedules changed, or {"op":"asked"} when none did, but somebody
+// waits to hear what is in force. Any other Change that isn't Known means "look at
+// everything", and anything may come in.
 func DecodeNotify(payload string) (schedule.Change, Kind) {
 	if payload == "" { // a bare NOTIFY, typed by hand
 		return schedule.Change{}, KindEverything
@@ -87,7 +89,11 @@ func decodeObject(payload string, fields any) bool {
 }
 
 func change(op, id, version, nextRunAt json.RawMessage) (schedule.Change, Kind) {
+	said := schedule.Op(strings.TrimPrefix(text(op), "schedule_"))
 	if id == nil || string(id) == "null" {
+		if said == schedule.OpAsked {
+			return schedule.Change{Op: said}, KindAsked
+		}
 		return schedule.Change{}, KindEverything
 	}
 	var c schedule.Change
@@ -97,9 +103,9 @@ func change(op, id, version, nextRunAt json.RawMessage) (schedule.Change, Kind) 
 		return schedule.Change{}, KindLegacy
 	}
 	c.ID = schedule.ID(parsed)
-	switch o := schedule.Op(strings.TrimPrefix(text(op), "schedule_")); o {
+	switch said {
 	case schedule.OpCreated, schedule.OpUpdated, schedule.OpDeleted:
-		c.Op = o
+		c.Op = said
 	}
 	if at, err := time.Parse(time.RFC3339, text(nextRunAt)); err == nil {
 		c.NextRunAt = at.UTC()

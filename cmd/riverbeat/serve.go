@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -156,17 +157,17 @@ func (s *server) build() (err error) {
 		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
 			Rules: schedule.Rules{MisfireAfter: s.config.MisfireAfter}, Zones: s.zones.Version(),
-			Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
+			Self: self(), Paths: s.paths, Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
 		})
 		config, err := db.ParseURL(s.config.listenURL())
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
 		}
-		s.listener = &wake.Listener{Config: config.ConnConfig, OnChange: s.scheduler.Notify, OnMessage: count("notify"), Log: s.log}
+		s.listener = &wake.Listener{Config: config.ConnConfig, OnChange: s.hears(schedule.PathNotify), OnMessage: count("notify"), Log: s.log}
 		s.connected("notify", s.listener.Connected)
 		if s.redis != nil {
 			s.sub = &wake.Subscriber{
-				Client: s.redis, Channel: s.config.RedisChannel, OnChange: s.scheduler.Notify, OnMessage: count("redis"), Log: s.log,
+				Client: s.redis, Channel: s.config.RedisChannel, OnChange: s.hears(schedule.PathRedis), OnMessage: count("redis"), Log: s.log,
 			}
 			s.connected("redis", s.sub.Connected)
 		}
@@ -178,6 +179,9 @@ func (s *server) build() (err error) {
 	})
 	return err
 }
+
+// paths is how messages reach the scheduler.
+func (s *server) paths() []schedule.PathState { return nil }
 
 func (s *server) connected(path string, connected func() bool) {
 	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -213,9 +217,23 @@ func (s *server) handler() (_ http.Handler, err error) {
 // directly, the others through Redis. PostgreSQL's triggers do it besides.
 func (s *server) announce(c schedule.Change) {
 	if s.scheduler != nil {
-		s.scheduler.Notify(c)
+		s.scheduler.Notify(c, schedule.PathLocal)
 	}
 	s.publisher.Announce(c)
+}
+
+// hears is what takes the changes that come by the path.
+func (s *server) hears(path schedule.Path) func(schedule.Change) {
+	return func(c schedule.Change) { s.scheduler.Notify(c, path) }
+}
+
+// self is this process, as the list of schedulers shows it.
+func self() db.Scheduler {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return db.Scheduler{Host: host, PID: os.Getpid(), Version: version()}
 }
 
 // waitForSchema waits until the database is there and migrated, saying once

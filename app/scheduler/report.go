@@ -1,0 +1,96 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverbeat/riverbeat/db"
+)
+
+// reportGap is the least time between two reports, however often it is asked.
+const reportGap = 5 * time.Millisecond
+
+// tidyEvery is how many reports lie between two clean-ups.
+const tidyEvery = 12
+
+// reportLoop says what this scheduler is and what it has seen: every few seconds,
+// and at once while somebody waits to hear it. Nothing else depends on it, so what
+// fails is left to the next time.
+func (s *Scheduler) reportLoop(ctx context.Context) {
+	wait := time.Duration(0)
+	for n := 0; sleep(ctx, wait, s.asked); n++ {
+		wait = db.ReportInterval
+		err := s.report(ctx)
+		if err == nil && n%tidyEvery == 0 {
+			err = s.store.TidyReports(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Debug("can't report: trying again", "err", err)
+		}
+		if !sleep(ctx, reportGap, nil) {
+			break
+		}
+	}
+	if err := s.store.Forget(context.WithoutCancel(ctx), s.config.Self.ID); err != nil {
+		s.log.Debug("can't take leave", "err", err)
+	}
+}
+
+func (s *Scheduler) report(ctx context.Context) error {
+	asked, err := s.store.Asked(ctx)
+	if err != nil {
+		return err
+	}
+	self := s.config.Self
+	if s.config.Paths != nil {
+		self.Paths = s.config.Paths()
+	}
+	var learnt []db.Learnt
+	s.mu.Lock()
+	look := s.looked
+	for id, changedAt := range asked {
+		if l, ok := s.trail.find(id, changedAt); ok {
+			learnt = append(learnt, l)
+		}
+	}
+	s.mu.Unlock()
+	return s.store.Report(ctx, &self, time.Since(s.started), look, learnt)
+}
+
+// checkTriggers looks whether the database still has the triggers that riverbeat
+// rests on, and says so when that changes.
+func (s *Scheduler) checkTriggers(ctx context.Context) {
+	keeping, announcing, err := s.store.Triggers(ctx)
+	if err != nil {
+		return // the loops say what is wrong
+	}
+	before := s.missing.Swap(&missingTriggers{keeping, announcing})
+	if before == nil {
+		before = &missingTriggers{}
+	}
+	switch {
+	case len(keeping) > 0 && len(before.Keeping) == 0:
+		s.log.Error("triggers that keep the truth are missing or disabled: what is written meanwhile may never run", "triggers", keeping)
+	case len(keeping) == 0 && len(before.Keeping) > 0:
+		s.log.Info("the triggers that keep the truth are back: schedules written meanwhile need to be written again")
+	}
+	switch {
+	case len(announcing) > 0 && len(before.Announcing) == 0:
+		s.log.Warn("triggers that announce changes are missing or disabled: what SQL writes is found by the poll", "triggers", announcing)
+	case len(announcing) == 0 && len(before.Announcing) > 0:
+		s.log.Info("the triggers that announce changes are back")
+	}
+}
+
+// missingTriggers are triggers that should be there.
+type missingTriggers struct{ Keeping, Announcing []string }
+
+// MissingTriggers says which of the database's triggers were missing or disabled
+// at the last poll: of those that keep the truth, without which schedules may
+// never run, and of those that announce changes.
+func (s *Scheduler) MissingTriggers() (keeping, announcing []string) {
+	if missing := s.missing.Load(); missing != nil {
+		return missing.Keeping, missing.Announcing
+	}
+	return nil, nil
+}
