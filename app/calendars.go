@@ -19,17 +19,16 @@ func (s *Service) CreateCalendar(ctx context.Context, calendar schedule.Calendar
 	if err := calendar.Validate(); err != nil {
 		return nil, err
 	}
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		if err := tx.InsertCalendar(ctx, &calendar); err != nil {
-			return err
+			return nil, err
 		}
 		created, err = tx.Calendar(ctx, CalendarKey{Namespace: calendar.Namespace, Name: calendar.Name})
-		return err
+		return &schedule.Change{}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.announce(schedule.Change{})
 	return created, nil
 }
 
@@ -61,40 +60,37 @@ func (s *Service) Calendars(ctx context.Context, namespace, after string, limit 
 // schedule.ErrNoCalendar, ErrStale, a *schedule.InvalidError, or what change
 // returns.
 func (s *Service) EditCalendar(ctx context.Context, key CalendarKey, version int64, change func(*schedule.Calendar) error) (edited *schedule.Calendar, err error) {
-	changed := false
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		before, err := tx.LockCalendar(ctx, key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if version != AnyVersion && version != before.Version {
-			return schedule.ErrStale
+			return nil, schedule.ErrStale
 		}
 		after := *before
 		after.Days = slices.Clone(before.Days)
 		if err := change(&after); err != nil {
-			return err
+			return nil, err
 		}
 		if err := checkKey(&after, key); err != nil {
-			return err
+			return nil, err
 		}
 		if err := after.Validate(); err != nil {
-			return err
+			return nil, err
 		}
-		changed = after.Timezone != before.Timezone || after.Weekends != before.Weekends || !slices.Equal(after.Days, before.Days)
-		if changed {
-			if err := tx.UpdateCalendar(ctx, &after); err != nil {
-				return err
-			}
+		if after.Timezone == before.Timezone && after.Weekends == before.Weekends && slices.Equal(after.Days, before.Days) {
+			edited = before
+			return nil, nil
+		}
+		if err := tx.UpdateCalendar(ctx, &after); err != nil {
+			return nil, err
 		}
 		edited, err = tx.Calendar(ctx, key)
-		return err
+		return &schedule.Change{}, err
 	})
 	if err != nil {
 		return nil, err
-	}
-	if changed {
-		s.announce(schedule.Change{})
 	}
 	return edited, nil
 }

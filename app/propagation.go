@@ -228,7 +228,7 @@ func (w *Watch) until(ctx context.Context, done func(*inForce) bool, refresh fun
 
 // ask tells the schedulers, by every path, that somebody waits.
 func (s *Service) ask(ctx context.Context) error {
-	s.announce(schedule.Change{Op: schedule.OpAsked})
+	s.config.Announce(schedule.Change{Op: schedule.OpAsked})
 	return s.store.Ask(ctx)
 }
 

@@ -56,7 +56,7 @@ func build(t *testing.T, schedulers int) *house {
 		t.Cleanup(stop)
 		h.schedulers, h.stops = append(h.schedulers, s), append(h.stops, stop)
 	}
-	h.Service = app.NewService(store, inserter, "2026f", func(c schedule.Change) {
+	h.Service = app.NewService(store, inserter, app.Config{Zones: "2026f", Announce: func(c schedule.Change) {
 		if h.deaf.Load() && c.Op != schedule.OpAsked {
 			return
 		}
@@ -67,7 +67,7 @@ func build(t *testing.T, schedulers int) *house {
 			}
 			s.Notify(c, path)
 		}
-	})
+	}})
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		list, err := h.Schedulers(t.Context())
 		if err != nil {

@@ -36,21 +36,65 @@ type Jobs interface {
 
 // Service creates, edits, runs and removes schedules.
 type Service struct {
-	store    *db.Store
-	jobs     Jobs
-	zones    string
-	announce func(schedule.Change)
-	reads    singleflight.Group // what several requests ask at the same moment
+	store  *db.Store
+	jobs   Jobs
+	config Config
+	reads  singleflight.Group // what several requests ask at the same moment
 }
 
-// NewService is a Service. zones is the version of the time zone data that it
-// plans by. announce is told of each change after its commit and must not block;
-// nil announces nothing.
-func NewService(store *db.Store, jobs Jobs, zones string, announce func(schedule.Change)) *Service {
-	if announce == nil {
-		announce = func(schedule.Change) {}
+// Config is a Service's settings.
+type Config struct {
+	// Zones is the version of the time zone data that it plans by.
+	Zones string
+	// Announce is told of each change after its commit and must not block. Nil
+	// announces nothing.
+	Announce func(schedule.Change)
+	// Alone reports whether what Announce is told reaches the schedulers for sure,
+	// as far as anybody knows: then a write does without NOTIFY, which makes all
+	// who commit at that moment wait for one another. Nil: never.
+	Alone func() bool
+}
+
+// NewService is a Service.
+func NewService(store *db.Store, jobs Jobs, config Config) *Service {
+	if config.Announce == nil {
+		config.Announce = func(schedule.Change) {}
 	}
-	return &Service{store: store, jobs: jobs, zones: zones, announce: announce}
+	if config.Alone == nil {
+		config.Alone = func() bool { return false }
+	}
+	return &Service{store: store, jobs: jobs, config: config}
+}
+
+// write runs do in one transaction and announces what do says has changed, after
+// the commit; nil: nothing.
+func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, error)) error {
+	var change *schedule.Change
+	in, alone := s.store.InTx, s.config.Alone()
+	if alone {
+		in = s.store.InQuietTx
+	}
+	err := in(ctx, func(tx *db.Tx) (err error) {
+		change, err = do(tx)
+		return err
+	})
+	if err != nil || change == nil {
+		return err
+	}
+	s.config.Announce(*change)
+	// Only now is it known whether it was enough: what is announced is either under
+	// way, or was before Announce's way was lost.
+	if alone && !s.config.Alone() {
+		s.AnnounceAnew(context.WithoutCancel(ctx))
+	}
+	return nil
+}
+
+// AnnounceAnew has the schedulers look at everything by NOTIFY, because what
+// Announce was told may not have reached them. Where that fails, the poll finds
+// what changed.
+func (s *Service) AnnounceAnew(ctx context.Context) {
+	_ = s.store.InTx(ctx, func(tx *db.Tx) error { return tx.AnnounceMany(ctx) })
 }
 
 // Key names one schedule; see db.Key.
@@ -74,23 +118,21 @@ func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*sc
 	}
 	definition.ID = schedule.ID(id)
 	var status *schedule.Status
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		if err := checkCalendars(ctx, tx, &definition); err != nil {
-			return err
+			return nil, err
 		}
 		if err := tx.InsertSchedule(ctx, &definition); err != nil {
-			return err
+			return nil, err
 		}
-		status, err = s.plan(ctx, tx, definition.ID)
-		if err != nil {
-			return err
+		if status, err = s.plan(ctx, tx, definition.ID); err != nil {
+			return nil, err
 		}
-		return mustFire(status)
+		return changeOf(schedule.OpCreated, status), mustFire(status)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.announceChange(schedule.OpCreated, status)
 	return status, nil
 }
 
@@ -151,54 +193,54 @@ func (s *Service) Resume(ctx context.Context, key Key, version int64) (*schedule
 // edit is Edit, where change does the checking too.
 func (s *Service) edit(ctx context.Context, key Key, version int64, change func(*schedule.Schedule) error) (*schedule.Status, error) {
 	var status *schedule.Status
-	changed := false
-	err := s.store.InTx(ctx, func(tx *db.Tx) error {
+	err := s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		before, err := tx.LockSchedule(ctx, key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if version != AnyVersion && version != before.Schedule.Version {
-			return schedule.ErrStale
+			return nil, schedule.ErrStale
 		}
 		after := clone(&before.Schedule)
 		if err := change(&after); err != nil {
-			return err
+			return nil, err
 		}
 		after.ID, after.CreatedAt = before.Schedule.ID, before.Schedule.CreatedAt
 		after.Version, after.UpdatedAt = before.Schedule.Version, before.Schedule.UpdatedAt
 		if after.Namespace != before.Schedule.Namespace {
-			return schedule.Invalid("namespace", "can't be changed")
+			return nil, schedule.Invalid("namespace", "can't be changed")
 		}
-		if changed = !same(&before.Schedule, &after); !changed {
+		if same(&before.Schedule, &after) {
 			// Read once more: the lock may have waited for another edit, and the
 			// cursor that came with it is the one from before.
 			status, err = tx.Schedule(ctx, Key{ID: after.ID})
-			return err
+			return nil, err
 		}
 		respecified := !sameSpec(&before.Schedule.Spec, &after.Spec)
 		if respecified {
 			// Before the cursor is held: an edit of a calendar takes them in this order.
 			if err := checkCalendars(ctx, tx, &after); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := tx.UpdateSchedule(ctx, &after); err != nil {
-			return err
+			return nil, err
 		}
 		if status, err = s.plan(ctx, tx, after.ID); err != nil {
-			return err
+			return nil, err
 		}
-		changed = status.Schedule.Version != before.Schedule.Version
-		if !respecified {
-			return nil
+		if respecified {
+			if err := mustFire(status); err != nil {
+				return nil, err
+			}
 		}
-		return mustFire(status)
+		if status.Schedule.Version == before.Schedule.Version {
+			return nil, nil
+		}
+		return changeOf(schedule.OpUpdated, status), nil
 	})
 	if err != nil {
 		return nil, err
-	}
-	if changed {
-		s.announceChange(schedule.OpUpdated, status)
 	}
 	return status, nil
 }
@@ -206,31 +248,32 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 // Delete removes a schedule; a dispatch of it that is in flight is waited for.
 // Jobs already enqueued stay, unless cancelJobs. transaction is for Watch.
 func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs bool) (transaction uint64, err error) {
-	var gone *schedule.Status
-	err = s.store.InTx(ctx, func(tx *db.Tx) (err error) {
-		if gone, err = tx.LockSchedule(ctx, key); err != nil {
-			return err
+	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
+		gone, err := tx.LockSchedule(ctx, key)
+		if err != nil {
+			return nil, err
 		}
 		if version != AnyVersion && version != gone.Schedule.Version {
-			return schedule.ErrStale
+			return nil, schedule.ErrStale
 		}
 		if transaction, err = tx.Transaction(ctx); err != nil {
-			return err
+			return nil, err
 		}
-		if err := tx.DeleteSchedule(ctx, gone.Schedule.ID); err != nil || !cancelJobs {
-			return err
+		if err := tx.DeleteSchedule(ctx, gone.Schedule.ID); err != nil {
+			return nil, err
 		}
-		jobs, err := tx.UnfinishedJobs(ctx, gone.Schedule.ID)
-		if err != nil {
-			return err
+		if cancelJobs {
+			jobs, err := tx.UnfinishedJobs(ctx, gone.Schedule.ID)
+			if err != nil {
+				return nil, err
+			}
+			if err := s.jobs.Cancel(ctx, tx.Tx, jobs); err != nil {
+				return nil, err
+			}
 		}
-		return s.jobs.Cancel(ctx, tx.Tx, jobs)
+		return &schedule.Change{Op: schedule.OpDeleted, ID: gone.Schedule.ID, Version: gone.Schedule.Version + 1}, nil
 	})
-	if err != nil {
-		return 0, err
-	}
-	s.announce(schedule.Change{Op: schedule.OpDeleted, ID: gone.Schedule.ID, Version: gone.Schedule.Version + 1})
-	return transaction, nil
+	return transaction, err
 }
 
 // RunNow enqueues one run at once, also of a paused or completed schedule. It
@@ -337,7 +380,7 @@ func (s *Service) plan(ctx context.Context, tx *db.Tx, id schedule.ID) (*schedul
 	if err != nil {
 		return nil, err
 	}
-	if zonedata.Compare(s.zones, newest) < 0 {
+	if zonedata.Compare(s.config.Zones, newest) < 0 {
 		status.Cursor = schedule.Provisional(&status.Schedule, schedule.Plan(&status.Schedule, status.Cursor, lastFor[id]))
 	} else {
 		now, err := tx.Now(ctx)
@@ -370,10 +413,8 @@ func mustFire(status *schedule.Status) error {
 	return schedule.Invalid("spec", "never fires: nothing of it is left between now and end_at")
 }
 
-func (s *Service) announceChange(op schedule.Op, status *schedule.Status) {
-	s.announce(schedule.Change{
-		Op: op, ID: status.Schedule.ID, Version: status.Schedule.Version, NextRunAt: status.Cursor.NextRunAt,
-	})
+func changeOf(op schedule.Op, status *schedule.Status) *schedule.Change {
+	return &schedule.Change{Op: op, ID: status.Schedule.ID, Version: status.Schedule.Version, NextRunAt: status.Cursor.NextRunAt}
 }
 
 // clone is a copy that shares nothing that a change might write to.

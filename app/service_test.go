@@ -51,7 +51,7 @@ func setup(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Service = app.NewService(db.NewStore(f.pool), inserter, "2026f", func(c schedule.Change) {
+	f.Service = app.NewService(db.NewStore(f.pool), inserter, app.Config{Zones: "2026f", Announce: func(c schedule.Change) {
 		a := announcement{Change: c}
 		err := f.pool.QueryRow(t.Context(), `
 SELECT coalesce(max(s.version), 0), coalesce(max(c.next_run_at), '0001-01-01T00:00:00Z')
@@ -64,7 +64,7 @@ WHERE s.id = $1 AND NOT c.dirty AND c.planned_version <= s.version`, [16]byte(c.
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.announced = append(f.announced, a)
-	})
+	}})
 	return f
 }
 
@@ -213,7 +213,7 @@ func TestNobodyNeedsToListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.NewService(db.NewStore(pool), inserter, "2026f", nil).Create(t.Context(), aSchedule("n")); err != nil {
+	if _, err := app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f"}).Create(t.Context(), aSchedule("n")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -499,7 +499,7 @@ func TestWhatIsPlannedByOlderZoneDataIsMarkedForNewer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	older := app.NewService(db.NewStore(f.pool), inserter, "2025b", nil)
+	older := app.NewService(db.NewStore(f.pool), inserter, app.Config{Zones: "2025b"})
 	zoned := aSchedule("zoned")
 	zoned.Spec.Every, zoned.Spec.Cron, zoned.Spec.Timezone = 0, "0 9 * * *", "Europe/Berlin"
 	create := func(name string, in schedule.Schedule, want bool) app.Key {
@@ -535,4 +535,64 @@ func TestWhatIsPlannedByOlderZoneDataIsMarkedForNewer(t *testing.T) {
 	if berlin, err := time.LoadLocation("Europe/Berlin"); err != nil || status.Cursor.Dirty || status.Cursor.NextRunAt.In(berlin).Hour() != 9 {
 		t.Errorf("%v: edited it is %+v", err, status.Cursor)
 	}
+}
+
+func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	inserter, err := jobs.NewInserter(f.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := []bool{true}
+	s := app.NewService(db.NewStore(f.pool), inserter, app.Config{Zones: "2026f", Alone: func() bool {
+		now := alone[0]
+		if len(alone) > 1 {
+			alone = alone[1:]
+		}
+		return now
+	}})
+	conn, err := f.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(t.Context(), `LISTEN riverbeat_schedules`); err != nil {
+		t.Fatal(err)
+	}
+	// heard is what was announced until now.
+	heard := func() (payloads []string) {
+		t.Helper()
+		if _, err := f.pool.Exec(t.Context(), `NOTIFY riverbeat_schedules, 'end'`); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			n, err := conn.Conn().WaitForNotification(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Payload == "end" {
+				return payloads
+			}
+			payloads = append(payloads, n.Payload)
+		}
+	}
+	create := func(name string) {
+		t.Helper()
+		if _, err := s.Create(t.Context(), aSchedule(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("quiet")
+	equal(t, "announced by NOTIFY while it isn't needed", len(heard()), 0)
+	alone = []bool{false}
+	create("loud")
+	equal(t, "announced by NOTIFY while it is", len(heard()), 1)
+	alone = []bool{true, false}
+	create("lost")
+	equal(t, "announced by NOTIFY when the other way was lost meanwhile", heard(), []string{"{}"})
+	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.schedules SET description = 'by SQL' WHERE name = 'quiet'`); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "what SQL wrote", len(heard()), 1)
 }

@@ -38,6 +38,10 @@ SET LOCAL lock_timeout = '2s';
 SET LOCAL idle_in_transaction_session_timeout = '5s';
 SET LOCAL tcp_user_timeout = '5s'`
 
+// quietly begins a transaction whose changes the triggers don't announce.
+const quietly = begin + `;
+SET LOCAL riverbeat.announce = 'off'`
+
 // txDeadline bounds a transaction from this side, should the server be silent.
 const txDeadline = 15 * time.Second
 
@@ -52,8 +56,17 @@ const queryDeadline = 5 * time.Second
 // otherwise. A deadlock or serialization failure runs do again, at most twice
 // more, so do must start from nothing each time.
 func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
+	return s.retry(ctx, begin, do)
+}
+
+// InQuietTx is InTx for changes that the caller announces: no NOTIFY is sent.
+func (s *Store) InQuietTx(ctx context.Context, do func(*Tx) error) error {
+	return s.retry(ctx, quietly, do)
+}
+
+func (s *Store) retry(ctx context.Context, begin string, do func(*Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.inTx(ctx, do)
+		err := s.inTx(ctx, begin, do)
 		if attempt == 3 || !isAnyCode(err, "40001", "40P01") {
 			return err
 		}
@@ -67,7 +80,7 @@ func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
 	}
 }
 
-func (s *Store) inTx(ctx context.Context, do func(*Tx) error) error {
+func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, txDeadline)
 	defer cancel()
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {

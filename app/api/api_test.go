@@ -63,7 +63,7 @@ func newService(t testing.TB, pool *pgxpool.Pool, announce func(schedule.Change)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return app.NewService(db.NewStore(pool), inserter, "2026f", announce)
+	return app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f", Announce: announce})
 }
 
 func (f *fixture) announce(c schedule.Change) {

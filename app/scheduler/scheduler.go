@@ -67,8 +67,8 @@ type Scheduler struct {
 
 	// When each loop last succeeded, as a duration since the start: only that is
 	// safe from steps of the clock. Zero: not yet.
-	started                time.Time
-	lastPlanned, lastFired atomic.Int64
+	started                            time.Time
+	lastPlanned, lastPolled, lastFired atomic.Int64
 }
 
 // New is a Scheduler; Run starts it.
@@ -127,6 +127,13 @@ func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
 	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
+// SinceLastPoll is how long ago the scheduler last looked at everything by itself,
+// with success; ok is false until it has.
+func (s *Scheduler) SinceLastPoll() (d time.Duration, ok bool) {
+	last := s.lastPolled.Load()
+	return time.Since(s.started) - time.Duration(last), last != 0
+}
+
 // Run plans and fires until the context ends, and returns nil then. A dispatch
 // in flight is finished first. It survives every fault of the database.
 func (s *Scheduler) Run(ctx context.Context) error {
@@ -178,7 +185,11 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 		s.config.Metrics.synced(cause, time.Since(begun))
 		s.trouble(&retry, "plan changed schedules", err, !left.Empty())
 		if err == nil {
-			s.lastPlanned.Store(int64(time.Since(s.started)))
+			now := int64(time.Since(s.started))
+			s.lastPlanned.Store(now)
+			if cause == causePolled {
+				s.lastPolled.Store(now)
+			}
 			s.mu.Lock()
 			s.trail.plan(n, look)
 			s.mu.Unlock()

@@ -201,7 +201,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, s.zones.Version(), s.announce)
+		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
