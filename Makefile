@@ -53,8 +53,8 @@ fuzz: go ## Run each fuzz target for a moment (FUZZTIME=10s)
 clean: ## Remove what was built
 	rm -rf bin
 
-deps: go ## Bring what the tests need: PostgreSQL, redis-server, Chromium, a C compiler
-	@sh -c "$$bring" bring postgres redis chromium compiler
+deps: go ## Bring what the tests need: PostgreSQL, redis-server, PgBouncer, Chromium, a C compiler
+	@sh -c "$$bring" bring postgres redis pgbouncer chromium compiler
 
 deps-run: go ## Bring what `make run` needs: PostgreSQL
 	@sh -c "$$bring" bring postgres
@@ -82,6 +82,7 @@ have() {
 		done
 		return 1 ;;
 	redis) command -v redis-server >/dev/null ;;
+	pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] ;;
 	chromium)
 		for browser in chromium chromium-browser google-chrome google-chrome-stable headless-shell; do
 			! command -v $$browser >/dev/null || return 0
@@ -115,6 +116,7 @@ for name in $$missing; do
 		*debian*|*ubuntu*) packages="$$packages redis-server" ;;
 		*) packages="$$packages redis" ;;
 		esac ;;
+	*:pgbouncer) packages="$$packages pgbouncer" ;;
 	ubuntu*:chromium) # its package is a stub for a snap, which containers can't run
 		echo "Chromium is missing. Type:" >&2
 		echo "  curl -fLO https://dl.google.com/linux/direct/google-chrome-stable_current_amd64.deb && apt-get install -y ./google-chrome-stable_current_amd64.deb" >&2

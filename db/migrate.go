@@ -29,10 +29,18 @@ const minServerVersion = 150000
 // ErrNotMigrated says that the database's schema is older than this program needs.
 var ErrNotMigrated = errors.New("the database is not migrated: run `riverbeat migrate up`")
 
+// ErrPooled says that the pool leads through a pooler, which may grant the lock of
+// a session to two processes at once.
+var ErrPooled = errors.New("a pooler is in between, through which two processes may hold the migration's lock at once")
+
 // Migrator brings a database to the schema that this program works with. River's
 // own migrator runs first, then ours, both under one lock, so that any number
 // of processes may start it at once. Each keeps a version table of its own.
 type Migrator struct {
+	// KeepsSessions is the caller's word that a pooler in between keeps sessions.
+	// Without it nothing is migrated through one: the error is ErrPooled.
+	KeepsSessions bool
+
 	pool     *pgxpool.Pool
 	db       *sql.DB
 	table    string // where goose keeps our version
@@ -223,6 +231,9 @@ func (m *Migrator) begun(ctx context.Context) (begun bool, err error) {
 }
 
 func (m *Migrator) locked(ctx context.Context, do func() error) (err error) {
+	if err := m.checkSessions(ctx); err != nil {
+		return err
+	}
 	conn, err := m.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect for the migration lock: %w", err)
@@ -237,6 +248,23 @@ func (m *Migrator) locked(ctx context.Context, do func() error) (err error) {
 		err = errors.Join(err, m.lock.SessionUnlock(unlock, conn))
 	}()
 	return do()
+}
+
+// checkSessions is nil when the lock of a session is one: without a pooler, or with
+// one that keeps sessions as far as can be seen.
+func (m *Migrator) checkSessions(ctx context.Context) error {
+	pooled, err := Pooled(ctx, m.pool)
+	if err != nil || !pooled {
+		return err
+	}
+	if !m.KeepsSessions {
+		return ErrPooled
+	}
+	shared, err := sharesSessions(ctx, m.pool)
+	if err == nil && shared {
+		err = ErrPooled
+	}
+	return err
 }
 
 const findRiver = `

@@ -25,7 +25,8 @@ func ParseURL(url string) (*pgxpool.Config, error) {
 // OpenPool makes a pool for the URL, of maxConns connections unless the URL says
 // pool_max_conns. It connects when first used, so a database that is away is no
 // error here. Connecting takes at most 5 s; a peer that has vanished without a
-// word is noticed within about 11 s.
+// word is noticed within about 11 s. Through a pooler no statement is prepared,
+// unless the URL says default_query_exec_mode.
 func OpenPool(ctx context.Context, url, application string, maxConns int) (*pgxpool.Pool, error) {
 	config, err := ParseURL(url)
 	if err != nil {
@@ -46,6 +47,9 @@ func OpenPool(ctx context.Context, url, application string, maxConns int) (*pgxp
 	config.ConnConfig.DialFunc = (&net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
 	}).DialContext
+	if !strings.Contains(url, "default_query_exec_mode") {
+		config.BeforeConnect = new(detector).beforeConnect
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	return pool, wrap(err, "make the connection pool")
 }

@@ -36,6 +36,9 @@ func NewInserter(pool *pgxpool.Pool) (*Inserter, error) {
 	return &Inserter{client: client}, nil
 }
 
+// Client is the one that inserts, for River's own pages. It can't be started.
+func (i *Inserter) Client() *river.Client[pgx.Tx] { return i.client }
+
 // Insert inserts one job a run, in order, in tx, and returns their ids in the
 // same order. The jobs are available to workers once tx has committed. One job
 // that River or PostgreSQL refuses fails them all; PostgreSQL's refusals also

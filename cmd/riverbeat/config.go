@@ -58,7 +58,7 @@ const (
 // programs know too.
 func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.DatabaseURL, "database-url", "", "PostgreSQL 15 or newer, as a URL or key=value pairs")
-	f.StringVar(&c.ListenDatabaseURL, "listen-database-url", "", "PostgreSQL for LISTEN, when database-url leads through a pooler that shares sessions (default: database-url)")
+	f.StringVar(&c.ListenDatabaseURL, "listen-database-url", "", "PostgreSQL reached directly, for LISTEN, River's workers and migrate, when database-url leads through a pooler (default: database-url)")
 	f.StringVar(&c.RedisURL, "redis-url", "", "Redis that carries changes, as redis://user:password@host:6379/0 (default: no Redis, NOTIFY alone)")
 	f.BoolVar(&c.RedisSyncEnabled, "redis-sync-enabled", true, "announce and hear changes on Redis when redis-url is set")
 	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")

@@ -60,8 +60,8 @@ func (p *program) migrateStatus(ctx context.Context, m *db.Migrator) error {
 	return table.Flush()
 }
 
-// withMigrator connects to the database; its session lock needs a connection of
-// its own, so a pooler in between is gone around.
+// withMigrator connects to the database; its lock is that of a session, so a pooler
+// in between is gone around.
 func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db.Migrator) error) (err error) {
 	url := p.config.listenURL()
 	if url == "" {
@@ -76,7 +76,14 @@ func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db
 		return &configError{fmt.Errorf("%s: %w", name, err)}
 	}
 	defer pool.Close()
-	return p.migrateWith(ctx, pool, do)
+	err = p.migrateWith(ctx, pool, func(ctx context.Context, m *db.Migrator) error {
+		m.KeepsSessions = p.config.ListenDatabaseURL != ""
+		return do(ctx, m)
+	})
+	if errors.Is(err, db.ErrPooled) {
+		return &configError{fmt.Errorf("%s: must be set to a way to PostgreSQL that leads around poolers: %w", variable("listen-database-url"), err)}
+	}
+	return err
 }
 
 func (p *program) migrateWith(ctx context.Context, pool *pgxpool.Pool, do func(context.Context, *db.Migrator) error) (err error) {

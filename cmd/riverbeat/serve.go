@@ -64,7 +64,7 @@ type server struct {
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
 	inserter      *jobs.Inserter
-	workers       *river.Client[pgx.Tx]
+	workerPool    *pgxpool.Pool    // the pool, unless there is a direct way
 	pages         *riverui.Handler // nil without the role api
 }
 
@@ -81,6 +81,14 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
 	defer s.schedulerPool.Close()
+	// River's workers LISTEN, for which they need sessions.
+	s.workerPool = s.pool
+	if p.config.ListenDatabaseURL != "" && p.config.has(roleWorker) {
+		if s.workerPool, err = db.OpenPool(ctx, p.config.ListenDatabaseURL, "riverbeat-worker", 10); err != nil {
+			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
+		}
+		defer s.workerPool.Close()
+	}
 	s.store = db.NewStore(s.pool)
 	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
 		if s.redis, err = wake.NewRedisClient(p.config.RedisURL); err != nil {
@@ -172,12 +180,7 @@ func (s *server) build() (err error) {
 			s.connected("redis", s.sub.Connected)
 		}
 	}
-	s.workers, err = jobs.NewClient(s.pool, jobs.ClientConfig{
-		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
-		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken},
-		Logger:     slog.New(quiet{s.log.Handler()}),
-	})
-	return err
+	return nil
 }
 
 // paths is how messages reach the scheduler.
@@ -203,7 +206,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 	if s.config.has(roleAPI) {
 		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
-			Endpoints: riverui.NewEndpoints(s.workers, nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
+			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
 		if err != nil {
 			return nil, fmt.Errorf("set up River UI: %w", err)
@@ -293,9 +296,20 @@ func (s *server) runRoles(ctx context.Context) error {
 
 // work runs River's client. Its context isn't ours: a stop lets jobs finish.
 func (s *server) work(ctx context.Context) error {
+	var workers *river.Client[pgx.Tx]
 	for {
-		err := s.workers.Start(context.WithoutCancel(ctx))
+		pollOnly, err := s.mustPoll(ctx)
 		if err == nil {
+			if workers, err = s.newWorkers(pollOnly); err != nil {
+				return err
+			}
+			err = workers.Start(context.WithoutCancel(ctx))
+		}
+		if err == nil {
+			if pollOnly {
+				s.log.Warn("the workers poll for jobs, because DATABASE_URL leads through a pooler: set " +
+					variable("listen-database-url") + " to a way around it, for them to be told")
+			}
 			break
 		}
 		s.log.Warn("can't start the workers: trying again", "err", err)
@@ -308,10 +322,26 @@ func (s *server) work(ctx context.Context) error {
 	<-ctx.Done()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsStop+5*time.Second)
 	defer cancel()
-	if err := s.workers.Stop(stop); err != nil {
+	if err := workers.Stop(stop); err != nil {
 		return fmt.Errorf("stop the workers: %w", err)
 	}
 	return nil
+}
+
+// mustPoll reports whether a pooler is in the way of the LISTEN of River's client.
+func (s *server) mustPoll(ctx context.Context) (bool, error) {
+	if s.workerPool != s.pool {
+		return false, nil
+	}
+	return db.Pooled(ctx, s.pool)
+}
+
+func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
+	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
+		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
+		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
+		Logger:     slog.New(quiet{s.log.Handler()}), PollOnly: pollOnly,
+	})
 }
 
 func (s *server) publisherRun(ctx context.Context) error {

@@ -175,12 +175,18 @@ func (h *house) silence() {
 // eachRanOnceOnTime waits for the runs of n schedules that run once each.
 func (h *house) eachRanOnceOnTime(n int) {
 	h.t.Helper()
+	h.eachRanOnce(n)
+	h.equals("runs more than a second late", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '1 second'`)
+}
+
+// eachRanOnce is eachRanOnceOnTime for a machine that is too busy to be on time.
+func (h *house) eachRanOnce(n int) {
+	h.t.Helper()
 	h.becomes("all have run", `SELECT count(*) = $1 FROM riverbeat.cursors WHERE state = 'completed'`, n)
 	h.equals("runs", n, `SELECT count(*) FROM riverbeat.runs WHERE outcome = 'enqueued'`)
 	h.equals("schedules that ran", n, `SELECT count(DISTINCT schedule_id) FROM riverbeat.runs`)
 	h.equals("jobs", n, `SELECT count(*) FROM river_job`)
 	h.equals("runs that came early", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at < scheduled_for`)
-	h.equals("runs more than a second late", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '1 second'`)
 }
 
 func TestWithRedisGoneNotifyCarriesOnAndRedisComesBackByItself(t *testing.T) {
