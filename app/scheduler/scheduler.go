@@ -206,18 +206,15 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		if retry.failing() {
 			alarm = min(alarm, retry.next())
 		}
-		if !s.waitForAlarm(ctx, time.Now().Add(alarm)) {
+		rang, ok := s.waitForAlarm(ctx, time.Now().Add(alarm))
+		if !ok {
 			return
 		}
-		alarm = s.config.PollInterval
-		claimed, err := s.fire(ctx)
-		var ahead db.Ahead
-		if err == nil {
-			ahead, err = s.store.LookAhead(ctx)
-		}
+		claimed, ahead, err := s.ring(ctx, rang)
 		if ctx.Err() != nil {
 			return
 		}
+		alarm = s.config.PollInterval
 		if err == nil {
 			s.lastFired.Store(int64(time.Since(s.started)))
 			s.hasLooked(ahead)
@@ -232,16 +229,32 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 	}
 }
 
-// waitForAlarm waits until the instant, or until the next due time may have moved;
-// a change that names an earlier one is waited for no longer than that. It reports
-// false when the context ended.
-func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time) bool {
+// ring fires what is due and looks ahead. When only a plan may have moved, it looks
+// first: mostly nothing is due then.
+func (s *Scheduler) ring(ctx context.Context, rang bool) (claimed int, ahead db.Ahead, err error) {
+	if !rang {
+		if ahead, err = s.store.LookAhead(ctx); err != nil || !ahead.Due {
+			return 0, ahead, err
+		}
+	}
+	if claimed, err = s.fire(ctx); err != nil {
+		return claimed, ahead, err
+	}
+	ahead, err = s.store.LookAhead(ctx)
+	return claimed, ahead, err
+}
+
+// waitForAlarm waits until the instant, at which the alarm rings, or until the next
+// due time may have moved; a change that names an earlier one is waited for no
+// longer than that. It isn't ok when the context ended.
+func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time) (rang, ok bool) {
 	for {
 		timer := time.NewTimer(time.Until(at))
 		select {
 		case <-ctx.Done():
 		case <-s.planned:
 		case <-timer.C:
+			rang = true
 		case <-s.sooner:
 			timer.Stop()
 			if due := s.takeDue(); !due.IsZero() && due.Before(at) {
@@ -250,7 +263,7 @@ func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time) bool {
 			continue
 		}
 		timer.Stop()
-		return ctx.Err() == nil
+		return rang, ctx.Err() == nil
 	}
 }
 

@@ -24,37 +24,51 @@ const maxLeft = 1000
 // sync plans the cursors that are marked dirty: those of the look. What another
 // scheduler holds, or an error kept from being planned, is left over.
 func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) {
-	for {
-		n, err := s.syncBatch(ctx, look)
+	if look.All {
+		if err := s.plan(ctx, look); err != nil {
+			return look, err
+		}
+		ids, err := s.store.StillDirty(ctx, db.Dirty{Unplanned: s.outdated.Load()}, maxLeft)
 		if err != nil {
 			return look, err
 		}
-		if n < batchSize {
-			break
-		}
-	}
-	if look.All {
-		ids, err := s.store.StillDirty(ctx, db.Dirty{Unplanned: s.outdated.Load()}, maxLeft)
 		if len(ids) == maxLeft { // there may be more
 			s.Notify(schedule.Change{}, look.By)
 		}
+		return Look{IDs: ids}, nil
+	}
+	// What the API wrote is planned already.
+	for try := 1; !look.Empty(); try++ {
+		left = Look{}
+		changes, err := s.store.Changes(ctx, look.IDs, s.outdated.Load())
 		if err != nil {
 			return look, err
 		}
-		return Look{IDs: ids}, nil
-	}
-	changes, err := s.store.Changes(ctx, look.IDs, s.outdated.Load())
-	if err != nil {
-		return look, err
-	}
-	for _, c := range changes {
-		if c.Dirty {
-			left.IDs = append(left.IDs, c.ScheduleID)
-		} else {
-			s.config.Metrics.propagation.Observe(c.Age.Seconds())
+		for _, c := range changes {
+			if c.Dirty {
+				left.IDs = append(left.IDs, c.ScheduleID)
+			} else {
+				s.config.Metrics.propagation.Observe(c.Age.Seconds())
+			}
+		}
+		if look = left; look.Empty() || try == 2 {
+			break
+		}
+		if err := s.plan(ctx, look); err != nil {
+			return look, err
 		}
 	}
 	return left, nil
+}
+
+// plan plans the look's dirty cursors, but for those that another scheduler holds.
+func (s *Scheduler) plan(ctx context.Context, look Look) error {
+	for {
+		n, err := s.syncBatch(ctx, look)
+		if err != nil || n < batchSize {
+			return err
+		}
+	}
 }
 
 // syncBatch plans at most batchSize of the look's dirty cursors.
