@@ -69,11 +69,7 @@ func (p *program) withMigrator(ctx context.Context, do func(context.Context, *db
 	}
 	pool, err := db.OpenPool(ctx, url, "riverbeat-migrate", 4)
 	if err != nil {
-		name := variable("database-url")
-		if p.config.ListenDatabaseURL != "" {
-			name = variable("listen-database-url")
-		}
-		return &configError{fmt.Errorf("%s: %w", name, err)}
+		return &configError{fmt.Errorf("%s: %w", p.config.listenVariable(), err)}
 	}
 	defer pool.Close()
 	err = p.migrateWith(ctx, pool, func(ctx context.Context, m *db.Migrator) error {
@@ -103,4 +99,12 @@ func (c *Config) listenURL() string {
 		return c.ListenDatabaseURL
 	}
 	return c.DatabaseURL
+}
+
+// listenVariable is the setting that listenURL is from.
+func (c *Config) listenVariable() string {
+	if c.ListenDatabaseURL != "" {
+		return variable("listen-database-url")
+	}
+	return variable("database-url")
 }

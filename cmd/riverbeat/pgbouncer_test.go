@@ -58,11 +58,11 @@ func TestBehindPgBouncerEverythingWorksWithADirectURL(t *testing.T) {
 	p.ranOnce(h, target, "written")
 	p.burst(200)
 	h.eachRanOnce(202)
-	if code := p.stop(); code != 0 {
-		t.Errorf("it exited with %d", code)
-	}
 	if n := p.times(`"level":"WARN"`) + p.times(`"level":"ERROR"`); n != 0 {
 		t.Errorf("it warned %d times", n)
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("it exited with %d", code)
 	}
 }
 
@@ -82,14 +82,14 @@ func TestBehindPgBouncerAloneThePollsCarryOnAndItSaysSo(t *testing.T) {
 	if replan := h.launch([]string{"replan", "--dry-run"}, through); replan.exitCode() != 0 {
 		t.Errorf("replan: %v", replan.log())
 	}
-	if code := p.stop(); code != 0 {
-		t.Errorf("it exited with %d", code)
-	}
 	if n := p.times("the workers poll for jobs"); n != 1 {
 		t.Errorf("it said %d times that the workers poll", n)
 	}
 	if n := p.times(`"level":"ERROR"`) + p.times("SQLSTATE"); n != 0 {
 		t.Errorf("%d errors", n)
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("it exited with %d", code)
 	}
 }
 

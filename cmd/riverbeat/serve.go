@@ -56,6 +56,7 @@ type server struct {
 	*program
 	pool          *pgxpool.Pool
 	schedulerPool *pgxpool.Pool
+	workerPool    *pgxpool.Pool // nil without the role
 	store         *db.Store
 	redis         *redis.Client // nil without Redis
 	registry      *prometheus.Registry
@@ -64,7 +65,6 @@ type server struct {
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
 	inserter      *jobs.Inserter
-	workerPool    *pgxpool.Pool    // the pool, unless there is a direct way
 	pages         *riverui.Handler // nil without the role api
 }
 
@@ -81,11 +81,10 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
 	defer s.schedulerPool.Close()
-	// River's workers LISTEN, for which they need sessions.
-	s.workerPool = s.pool
-	if p.config.ListenDatabaseURL != "" && p.config.has(roleWorker) {
-		if s.workerPool, err = db.OpenPool(ctx, p.config.ListenDatabaseURL, "riverbeat-worker", 10); err != nil {
-			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
+	// The same for River, whose client LISTENs besides.
+	if p.config.has(roleWorker) {
+		if s.workerPool, err = db.OpenPool(ctx, p.config.listenURL(), "riverbeat-worker", 10); err != nil {
+			return &configError{fmt.Errorf("%s: %w", p.config.listenVariable(), err)}
 		}
 		defer s.workerPool.Close()
 	}
@@ -330,10 +329,10 @@ func (s *server) work(ctx context.Context) error {
 
 // mustPoll reports whether a pooler is in the way of the LISTEN of River's client.
 func (s *server) mustPoll(ctx context.Context) (bool, error) {
-	if s.workerPool != s.pool {
-		return false, nil
+	if s.config.ListenDatabaseURL != "" {
+		return false, nil // whoever sets it knows that it keeps sessions
 	}
-	return db.Pooled(ctx, s.pool)
+	return db.Pooled(ctx, s.workerPool)
 }
 
 func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
