@@ -37,6 +37,9 @@ func (s *Service) PreviewSpec(ctx context.Context, namespace string, spec schedu
 	if err := spec.Validate(); err != nil {
 		return Preview{}, err
 	}
+	if err := mayFire(spec, r.From); err != nil {
+		return Preview{}, err
+	}
 	unsaved := schedule.Schedule{Namespace: namespace, Spec: spec, CreatedAt: r.From}
 	if len(spec.Exclude) > 0 {
 		if err := s.store.InTx(ctx, func(tx *db.Tx) error { return checkCalendars(ctx, tx, &unsaved) }); err != nil {
@@ -57,6 +60,20 @@ func (s *Service) PreviewSpec(ctx context.Context, namespace string, spec schedu
 	}
 	p.Excluded = excluded(timing, spec.At.Add(-time.Nanosecond), spec.At)
 	return p, nil
+}
+
+// mayFire refuses a spec that never fires. A window that is over by now, or at
+// from, is none: it shows that nothing is left.
+func mayFire(spec schedule.Spec, from time.Time) error {
+	switch {
+	case !spec.At.IsZero():
+		return nil
+	case spec.EndAt.IsZero():
+		return neverFires(spec, from, from)
+	case spec.StartAt.IsZero():
+		return nil
+	}
+	return neverFires(spec, from, spec.StartAt.Add(-time.Nanosecond))
 }
 
 // PreviewSchedule is what a stored schedule would do, were it active. The error

@@ -407,10 +407,29 @@ func mustFire(status *schedule.Status) error {
 	if !timing.Next(status.Cursor.ChangedAt).IsZero() {
 		return nil
 	}
-	if plain, err := status.Schedule.Spec.Timing(status.Schedule.CreatedAt); err == nil && !plain.Next(status.Cursor.ChangedAt).IsZero() {
-		return schedule.Invalid("spec.exclude", "leaves nothing to run: the calendars exclude every run to come")
+	if err := neverFires(status.Schedule.Spec, status.Schedule.CreatedAt, status.Cursor.ChangedAt); err != nil {
+		return err
 	}
-	return schedule.Invalid("spec", "never fires: nothing of it is left between now and end_at")
+	return schedule.Invalid("spec.exclude", "leaves nothing to run: the calendars exclude every run to come")
+}
+
+// neverFires refuses a spec of cron or every that names nothing after the instant,
+// whatever calendars say.
+func neverFires(spec schedule.Spec, createdAt, after time.Time) error {
+	timing, err := spec.Timing(createdAt)
+	if err != nil || !timing.Next(after).IsZero() {
+		return err
+	}
+	end := spec.EndAt
+	spec.EndAt = time.Time{}
+	if timing, err = spec.Timing(createdAt); err != nil {
+		return err
+	}
+	if next := timing.Next(after); !next.IsZero() {
+		return schedule.Invalid("spec.end_at", fmt.Sprintf("leaves nothing to run: it is %s, and the next run would be at %s",
+			end.UTC().Format(time.RFC3339Nano), next.Format(time.RFC3339Nano)))
+	}
+	return schedule.Invalid("spec.cron", fmt.Sprintf("never fires: for 40 years the clocks of %s show none of its times", spec.Timezone))
 }
 
 func changeOf(op schedule.Op, status *schedule.Status) *schedule.Change {

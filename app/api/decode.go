@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json"
@@ -61,7 +62,7 @@ func decodeStrict(raw []byte, v any) error {
 	case jsontext.Value(raw).Kind() != '{':
 		return errNotObject
 	case errors.As(err, &semantic) && semantic.JSONPointer != "":
-		return schedule.Invalid(fieldOf(semantic.JSONPointer), reasonOf(semantic))
+		return schedule.Invalid(fieldOf(semantic.JSONPointer), reasonOf(semantic, raw))
 	case err != nil:
 		return &problem{Status: http.StatusBadRequest, Detail: "The body can't be read."}
 	}
@@ -84,17 +85,33 @@ func notJSON(err *jsontext.SyntacticError) string {
 	return fmt.Sprintf("The body isn't JSON: %s, at byte %d.", short(reason), err.ByteOffset)
 }
 
-func reasonOf(err *json.SemanticError) string {
+func reasonOf(err *json.SemanticError, raw []byte) string {
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
 		return "isn't a field that is known here"
 	case err.Err != nil && strings.HasPrefix(err.Err.Error(), "must "):
 		return err.Err.Error()
 	case err.GoType != nil:
-		return "must be " + kindOf(err.GoType)
+		return "must be " + kindOf(err.GoType) + insteadOf(err, raw)
 	default:
 		return "can't be read"
 	}
+}
+
+// insteadOf repeats what was read where a time was wanted, which is no secret.
+func insteadOf(err *json.SemanticError, raw []byte) string {
+	if t := err.GoType; t != typeOf[time.Time]() && t != typeOf[date]() && t != typeOf[duration]() {
+		return ""
+	}
+	value, err2 := jsontext.NewDecoder(bytes.NewReader(bytes.TrimLeft(raw[err.ByteOffset:], " \t\r\n:,"))).ReadValue()
+	if err2 != nil {
+		return ""
+	}
+	const longest = 40
+	if len(value) > longest {
+		return ", not " + strings.ToValidUTF8(string(value[:longest]), "") + "…"
+	}
+	return ", not " + string(value)
 }
 
 // fieldOf is a JSON pointer as the path that errors name: "spec.cron".

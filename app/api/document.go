@@ -55,7 +55,7 @@ func (scheduleDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.S
 
 // specDocument is a spec in JSON.
 type specDocument struct {
-	Cron     string     `json:"cron,omitempty" required:"false" maxLength:"256" example:"0 3 * * 1-5" doc:"5 fields, or 6 with leading seconds, or a nickname such as @daily."`
+	Cron     *string    `json:"cron,omitempty" required:"false" maxLength:"256" example:"0 3 * * 1-5" doc:"5 fields, or 6 with leading seconds, or a nickname such as @daily."`
 	Every    *duration  `json:"every,omitempty" required:"false" doc:"Elapsed time, from 1s, counted from start_at, else from the creation."`
 	At       *time.Time `json:"at,omitempty" required:"false" doc:"A single instant. One that has passed is due at once."`
 	Timezone string     `json:"timezone" required:"false" default:"UTC" example:"Asia/Tokyo" doc:"The IANA zone that cron is read in."`
@@ -135,7 +135,7 @@ func definitionDocument(s *schedule.Schedule) scheduleDocument {
 	return scheduleDocument{
 		Namespace: s.Namespace, Name: s.Name, Description: s.Description, Labels: s.Labels,
 		Spec: specDocument{
-			Cron: s.Spec.Cron, Every: optional(duration(s.Spec.Every)), At: optionalTime(s.Spec.At), Timezone: s.Spec.Timezone,
+			Cron: optional(s.Spec.Cron), Every: optional(duration(s.Spec.Every)), At: optionalTime(s.Spec.At), Timezone: s.Spec.Timezone,
 			StartAt: optionalTime(s.Spec.StartAt), EndAt: optionalTime(s.Spec.EndAt),
 			Jitter: duration(s.Spec.Jitter), MaxRuns: optional(s.Spec.MaxRuns),
 			Exclude: s.Spec.Exclude, OnExcluded: string(s.Spec.OnExcluded),
@@ -186,8 +186,16 @@ func (d *scheduleDocument) definition() schedule.Schedule {
 }
 
 func (d *specDocument) spec() schedule.Spec {
+	cron := ""
+	switch {
+	case d.Cron == nil:
+	case *d.Cron == "" && d.Every == nil && d.At == nil:
+		cron = " " // so that the refusal is about the cron that somebody wrote
+	default:
+		cron = *d.Cron
+	}
 	return schedule.Spec{
-		Cron: d.Cron, Every: time.Duration(given(d.Every)), At: micros(d.At), Timezone: d.Timezone,
+		Cron: cron, Every: time.Duration(given(d.Every)), At: micros(d.At), Timezone: d.Timezone,
 		StartAt: micros(d.StartAt), EndAt: micros(d.EndAt),
 		Jitter: time.Duration(d.Jitter), MaxRuns: given(d.MaxRuns),
 		Exclude: d.Exclude, OnExcluded: schedule.OnExcluded(d.OnExcluded),

@@ -315,7 +315,7 @@ func TestWhatIsOverCanStillBeEdited(t *testing.T) {
 		equal(t, "state", got.text("state"), "completed")
 		equal(t, "next_run_at", got.at("next_run_at"), nil)
 		// One that sets it to what is over is a mistake.
-		f.do(t, "PATCH", path(o), `{"spec": {"end_at": "2021-01-01T00:00:00Z"}}`).refused(t, http.StatusUnprocessableEntity, "spec")
+		f.do(t, "PATCH", path(o), `{"spec": {"end_at": "2021-01-01T00:00:00Z"}}`).refused(t, http.StatusUnprocessableEntity, "spec.end_at")
 		got = f.do(t, "PATCH", path(o), `{"spec": {"end_at": null}, "paused": false}`).want(t, http.StatusOK).object(t)
 		equal(t, "state", got.text("state"), "active")
 	}

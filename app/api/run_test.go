@@ -285,13 +285,14 @@ func TestPreview(t *testing.T) {
 		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-03-27T12:00:00Z", "count": 1}`: "2027-03-28T01:00:00Z 2027-03-28T03:00:00+02:00 02:30 doesn't exist on this day: runs when the clocks have gone forward",
 		`{"spec": {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}, "from": "2027-10-30T12:00:00Z", "count": 2}`: "2027-10-31T00:30:00Z 2027-10-31T02:30:00+02:00 02:30 comes twice on this day: runs the first time, 2027-11-01T01:30:00Z 2027-11-01T02:30:00+01:00",
 		// As if it were created at from.
-		`{"spec": {"every": "90m"}, "from": "2026-11-24T00:00:00+01:00", "count": 2}`:                                                     "2026-11-24T00:30:00Z 2026-11-24T00:30:00Z, 2026-11-24T02:00:00Z 2026-11-24T02:00:00Z",
-		`{"spec": {"every": "1.5s", "timezone": "Asia/Kolkata"}, "from": "2026-11-24T00:00:00Z", "count": 1}`:                             "2026-11-24T00:00:01.5Z 2026-11-24T05:30:01.5+05:30",
-		`{"spec": {"every": "1d", "start_at": "2026-11-25T00:00:00Z", "end_at": "2026-11-27T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`: "2026-11-25T00:00:00Z 2026-11-25T00:00:00Z, 2026-11-26T00:00:00Z 2026-11-26T00:00:00Z",
-		`{"spec": {"every": "1d", "max_runs": 1}, "from": "2026-11-24T00:00:00Z"}`:                                                        "2026-11-25T00:00:00Z 2026-11-25T00:00:00Z",
-		`{"spec": {"at": "2026-11-25T00:00:00Z", "timezone": "America/New_York"}, "from": "2026-11-24T00:00:00Z"}`:                        "2026-11-25T00:00:00Z 2026-11-24T19:00:00-05:00",
-		`{"spec": {"at": "2026-11-23T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`:                                                        "2026-11-23T00:00:00Z 2026-11-23T00:00:00Z has passed: due at once",
-		`{"spec": {"every": "1d", "end_at": "2026-11-24T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`:                                     "",
+		`{"spec": {"every": "90m"}, "from": "2026-11-24T00:00:00+01:00", "count": 2}`:                                                            "2026-11-24T00:30:00Z 2026-11-24T00:30:00Z, 2026-11-24T02:00:00Z 2026-11-24T02:00:00Z",
+		`{"spec": {"every": "1.5s", "timezone": "Asia/Kolkata"}, "from": "2026-11-24T00:00:00Z", "count": 1}`:                                    "2026-11-24T00:00:01.5Z 2026-11-24T05:30:01.5+05:30",
+		`{"spec": {"every": "1d", "start_at": "2026-11-25T00:00:00Z", "end_at": "2026-11-27T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`:        "2026-11-25T00:00:00Z 2026-11-25T00:00:00Z, 2026-11-26T00:00:00Z 2026-11-26T00:00:00Z",
+		`{"spec": {"every": "1d", "max_runs": 1}, "from": "2026-11-24T00:00:00Z"}`:                                                               "2026-11-25T00:00:00Z 2026-11-25T00:00:00Z",
+		`{"spec": {"at": "2026-11-25T00:00:00Z", "timezone": "America/New_York"}, "from": "2026-11-24T00:00:00Z"}`:                               "2026-11-25T00:00:00Z 2026-11-24T19:00:00-05:00",
+		`{"spec": {"at": "2026-11-23T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`:                                                               "2026-11-23T00:00:00Z 2026-11-23T00:00:00Z has passed: due at once",
+		`{"spec": {"every": "1d", "end_at": "2026-11-24T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`:                                            "",
+		`{"spec": {"cron": "0 0 29 2 *", "start_at": "2024-01-01T00:00:00Z", "end_at": "2025-01-01T00:00:00Z"}, "from": "2026-11-24T00:00:00Z"}`: "",
 		// Nothing is shown that RFC 3339 couldn't.
 		`{"spec": {"every": "3650d", "start_at": "9970-01-01T00:00:00Z"}, "count": 1000}`: "9970-01-01T00:00:00Z 9970-01-01T00:00:00Z, 9979-12-30T00:00:00Z 9979-12-30T00:00:00Z, 9989-12-27T00:00:00Z 9989-12-27T00:00:00Z",
 		`{"spec": {"cron": "0 0 1 1 *"}, "from": "9998-12-31T23:59:59.999Z"}`:             "",
@@ -325,6 +326,9 @@ func TestPreview(t *testing.T) {
 		`{"spec": {"every": "1h"}, "form": "x"}`: {"form"}, `{"spec": {"corn": "x"}}`: {"spec.corn"},
 		`{"spec": {"cron": "* * *", "timezone": "Mars/Phobos"}}`: {"spec.timezone"}, `{"spec": {"cron": "* * *"}}`: {"spec.cron"},
 		`{"spec": {"every": "1h", "jitter": "25h", "max_runs": 0}}`: {"spec.jitter", "spec.max_runs"},
+		// What never fires is refused here too.
+		`{"spec": {"cron": "0 0 29 2 *", "start_at": "2026-01-01T00:00:00Z", "end_at": "2028-02-29T00:00:00Z"}}`: {"spec.end_at"},
+		`{"spec": {"cron": "*/15 2 * 3 0#2", "timezone": "America/New_York"}, "from": "2026-01-01T00:00:00Z"}`:   {"spec.cron"},
 	} {
 		f.do(t, "POST", "/v1/preview", body).refused(t, http.StatusUnprocessableEntity, fields...)
 	}

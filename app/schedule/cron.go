@@ -70,7 +70,7 @@ func ParseCron(expr string) (*Cron, error) {
 	if len(texts) > 0 && texts[0][0] == '@' {
 		full, ok := nicknames[strings.ToLower(strings.Join(texts, " "))]
 		if !ok {
-			return nil, nicknameError(texts[0])
+			return nil, nicknameError(texts)
 		}
 		texts = strings.Fields(full)
 	}
@@ -148,10 +148,17 @@ func fieldCountError(n int) error {
 	return fmt.Errorf("has %d fields: %s", n, needs)
 }
 
-func nicknameError(name string) error {
-	switch name = strings.ToLower(name); name {
+func nicknameError(texts []string) error {
+	name := strings.ToLower(texts[0])
+	switch name {
 	case "@every":
-		return errors.New(`can't hold @every: use "every" instead of "cron", such as "every": "90m"`)
+		const instead = `can't hold @every: use "every" instead of "cron", `
+		if len(texts) == 2 {
+			if _, err := ParseDuration(texts[1]); err == nil {
+				return errors.New(instead + `as "every": "` + texts[1] + `"`)
+			}
+		}
+		return errors.New(instead + `such as "every": "90m"`)
 	case "@reboot":
 		return errors.New(`can't be @reboot, because no machine's start belongs to a schedule: use "at" to run once`)
 	}
@@ -211,8 +218,8 @@ func (f cronField) values(item string) (uint64, error) {
 			}
 		}
 		if high < low {
-			return 0, fmt.Errorf("has the reversed range %s in its %s field: write %s-%s,%s-%s",
-				body, f.name, first, f.like(first, f.max), f.like(last, f.min), last)
+			return 0, fmt.Errorf("has the reversed range %s in its %s field: write %s,%s",
+				body, f.name, fromTo(first, f.like(first, f.max)), fromTo(f.like(last, f.min), last))
 		}
 	}
 	if stepped {
@@ -300,6 +307,14 @@ func (f cronField) like(example string, value int) string {
 	return f.names[value-f.min]
 }
 
+// fromTo writes a range, one value as itself.
+func fromTo(first, last string) string {
+	if strings.EqualFold(first, last) {
+		return first
+	}
+	return first + "-" + last
+}
+
 // number reads decimal digits and nothing else: no sign, no octal.
 func number(text string) (int, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
@@ -336,7 +351,7 @@ func (r *dayRule) dayOfMonth(item string) (bool, error) {
 	case isBefore:
 		n, ok := number(offset)
 		if !ok || n < 1 || n > 30 {
-			return true, fmt.Errorf("has %q in its day-of-month field: L-n counts 1 to 30 days back from the last", item)
+			return true, fmt.Errorf("has %q in its day-of-month field: L-n counts 1 to 30 days back from the last, which is L", item)
 		}
 		r.beforeLast |= 1 << n
 	case isNearest:

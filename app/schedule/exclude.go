@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -223,7 +222,7 @@ func (t *Timing) checkMoves() error {
 	switch s := t.spec; {
 	case !t.moves():
 		if s.OnExcluded != "" && s.OnExcluded != OnExcludedSkip {
-			return errors.New(`must be "skip", "next_day" or "previous_day"`)
+			return fmt.Errorf(`must be "skip", "next_day" or "previous_day", not %s`, quote(string(s.OnExcluded)))
 		}
 	case t.cron != nil && t.cron.wildcard:
 		return fmt.Errorf("can't be %s when the cron's second, minute or hour begins with *: write the times out, such as 0,6,12,18 for */6", s.OnExcluded)

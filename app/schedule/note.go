@@ -22,7 +22,7 @@ func (t *Timing) Note(run time.Time) string {
 			runs = c.countWalls(reached, wall+1)
 		}
 	}
-	var movedFrom time.Time
+	var movedFrom, joined time.Time // of moved ones the first: alone, or where the base has an occurrence, too
 	many := false
 	if !t.at.Equal(t.spec.At) {
 		movedFrom = t.spec.At
@@ -32,8 +32,11 @@ func (t *Timing) Note(run time.Time) string {
 		if count == 0 {
 			continue
 		}
-		if runs == 0 || !movedFrom.IsZero() && first.Before(movedFrom) {
+		switch {
+		case runs == 0 || !movedFrom.IsZero() && first.Before(movedFrom):
 			movedFrom = first
+		case movedFrom.IsZero() && (joined.IsZero() || first.Before(joined)):
+			joined = first
 		}
 		if named := day*secondsPerDay + l.clock; l.zone == t.zone && named < wall && leftOut == 0 {
 			leftOut = named
@@ -57,11 +60,16 @@ func (t *Timing) Note(run time.Time) string {
 		calendar, _ := t.exclude.by(movedFrom)
 		notes = append(notes, fmt.Sprintf("moved from %s by %s", movedFrom.In(t.zone).Format("Monday 2006-01-02"), calendar))
 	}
-	switch {
-	case many:
-		notes = append(notes, fmt.Sprintf("merges %d runs or more", runs))
-	case runs > 1:
-		notes = append(notes, fmt.Sprintf("merges %d runs", runs))
+	if runs > 1 {
+		merged := fmt.Sprintf("merges %d runs", runs)
+		if many {
+			merged += " or more"
+		}
+		if !joined.IsZero() {
+			calendar, _ := t.exclude.by(joined)
+			merged += ", the others moved by " + calendar
+		}
+		notes = append(notes, merged)
 	}
 	return strings.Join(notes, "; ")
 }

@@ -53,7 +53,7 @@ func TestNotesSayWhatIsOutOfTheOrdinary(t *testing.T) {
 		{"several move to one before", "0 9 25-27 12 *", "Europe/London", OnExcludedPreviousDay, []Calendar{uk}, "2026-12-01T00:00:00Z",
 			[]string{"12-24 09:00 moved from Friday 2026-12-25 by uk-holidays; merges 3 runs"}},
 		{"they join the day's own", "0 9 * * *", "Europe/London", OnExcludedNextDay, []Calendar{uk}, "2026-12-23T12:00:00Z",
-			[]string{"12-24 09:00", "12-29 09:00 merges 5 runs", "12-30 09:00"}},
+			[]string{"12-24 09:00", "12-29 09:00 merges 5 runs, the others moved by uk-holidays", "12-30 09:00"}},
 		{"moved into a gap", "30 2 7 3 *", "America/New_York", OnExcludedNextDay, []Calendar{calendar(t, "c", "America/New_York", false, "2026-03-07")}, "2026-03-01T00:00:00Z",
 			[]string{"03-08 03:00 02:30 doesn't exist on this day: runs when the clocks have gone forward; moved from Saturday 2026-03-07 by c"}},
 		{"the first calendar that excludes is named", "0 9 25 12 *", "Europe/London", OnExcludedNextDay,

@@ -3,8 +3,10 @@ package schedule
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -480,6 +482,24 @@ func TestDurations(t *testing.T) {
 		if d, err := ParseDuration(text); err == nil {
 			t.Errorf("%q was taken for %v", text, d)
 		}
+	}
+}
+
+func TestARefusedDurationNamesWhatWasReadAndWhatWasMeant(t *testing.T) {
+	for text, meant := range map[string]string{
+		"60": "60s", "5 m": "5m", "5M": "5m", "2 Hours": "2h", "PT5M": "5m", "1w": "7d", "90 min": "90m", "3days": "3d",
+		"": "", "1 month": "", "1mo": "", "1y": "", "20000w": "", "-1s": "", "soon": "", "1h30": "",
+	} {
+		want := fmt.Sprintf(`must be a duration such as "90s", "15m", "24h" or "7d", not %q`, text)
+		if meant != "" {
+			want += fmt.Sprintf(" (did you mean %q?)", meant)
+		}
+		if _, err := ParseDuration(text); err == nil || err.Error() != want {
+			t.Errorf("%q: %v\nwant %s", text, err, want)
+		}
+	}
+	if _, err := ParseDuration(strings.Repeat("漢", 1000)); len(err.Error()) > 200 || !utf8.ValidString(err.Error()) {
+		t.Errorf("a long one is repeated: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,17 +104,20 @@ func (s Spec) Validate() error {
 }
 
 func (s Spec) validate(f *fields) {
-	given := 0
-	for _, set := range []bool{s.Cron != "", s.Every != 0, !s.At.IsZero()} {
-		if set {
-			given++
+	var given []string
+	for _, one := range []struct {
+		name string
+		set  bool
+	}{{"cron", s.Cron != ""}, {"every", s.Every != 0}, {"at", !s.At.IsZero()}} {
+		if one.set {
+			given = append(given, one.name)
 		}
 	}
-	if given != 1 {
-		f.add("spec", "must have exactly one of cron, every and at")
+	if len(given) != 1 {
+		f.add("spec", "must have exactly one of cron, every and at, not "+cmp.Or(strings.Join(given, " and "), "none of them"))
 	}
 	if s.Every != 0 && (s.Every < MinEvery || s.Every > MaxEvery) {
-		f.add("spec.every", "must be from 1s to 87600h (3650 days)")
+		f.add("spec.every", "must be from 1s to 87600h (3650 days), not "+FormatDuration(max(s.Every, 0)))
 	}
 	f.instant("spec.at", s.At)
 	f.instant("spec.start_at", s.StartAt)
@@ -122,10 +126,10 @@ func (s Spec) validate(f *fields) {
 		f.add("spec.at", "is a single instant: it can't be combined with start_at or end_at")
 	}
 	if !s.StartAt.IsZero() && !s.EndAt.IsZero() && !s.StartAt.Before(s.EndAt) {
-		f.add("spec.end_at", "must be after start_at")
+		f.add("spec.end_at", "must be after start_at, which is "+s.StartAt.UTC().Format(time.RFC3339Nano))
 	}
 	if s.Jitter < 0 || s.Jitter > MaxJitter {
-		f.add("spec.jitter", "must be from 0s to 24h")
+		f.add("spec.jitter", "must be from 0s to 24h, not "+FormatDuration(s.Jitter))
 	}
 	if s.MaxRuns < 0 {
 		f.add("spec.max_runs", "must be at least 1, or null")

@@ -15,10 +15,20 @@ func (d *Data) hint(name string) string {
 	if offset := offsetName.FindStringSubmatch(name); offset != nil {
 		return d.offsetHint(offset[1], offset[2], offset[3])
 	}
-	if zone := d.nearest(name); zone != "" {
+	zone := d.nearest(name)
+	if meant := abbreviations[strings.ToUpper(name)]; d.zones[meant] != nil {
+		zone = meant
+	}
+	if zone != "" {
 		return fmt.Sprintf(" (did you mean %q?)", zone)
 	}
 	return ""
+}
+
+// abbreviations that are like no zone's name and stand for one time only, as IST
+// and BST don't.
+var abbreviations = map[string]string{
+	"JST": "Asia/Tokyo", "KST": "Asia/Seoul", "EDT": "America/New_York", "PDT": "America/Los_Angeles", "NZST": "Pacific/Auckland", "NZDT": "Pacific/Auckland",
 }
 
 // offsetName is an offset written as a zone: "UTC+9", "GMT-3", "+09:00".

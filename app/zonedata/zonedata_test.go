@@ -227,6 +227,10 @@ func TestARefusalNamesTheZoneThatWasMeant(t *testing.T) {
 		{"CST", "CST6CDT"},
 		{"Etc/GMT+9 ", ""},
 
+		{"JST", "Asia/Tokyo"},
+		{"jst", "Asia/Tokyo"},
+		{"PDT", "America/Los_Angeles"},
+
 		// POSIX's signs are the other way round; what is nearest by letters would be
 		// 18 hours off.
 		{"UTC+9", "Etc/GMT-9"},
