@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -374,6 +375,7 @@ func (s *server) ready(ctx context.Context) []api.Check {
 			looked.Err = fmt.Errorf("last looked at the database %v ago", since.Round(time.Second))
 		}
 		checks = append(checks, looked, path("notify", s.listener.Connected()))
+		checks = append(checks, triggerChecks(s.scheduler)...)
 	}
 	if s.sub != nil {
 		checks = append(checks, path("redis", s.sub.Connected()))
@@ -383,6 +385,19 @@ func (s *server) ready(ctx context.Context) []api.Check {
 		used.Newest = ""
 	}
 	return append(checks, zonesCheck(s.zones, used.Newest, time.Now()))
+}
+
+// triggerChecks says which of the database's triggers were missing at the last poll.
+func triggerChecks(s *scheduler.Scheduler) []api.Check {
+	keeping, announcing := s.MissingTriggers()
+	checks := []api.Check{{Part: "triggers", Required: true}, {Part: "announcing triggers"}}
+	if len(keeping) > 0 {
+		checks[0].Err = fmt.Errorf("missing or disabled: %s: schedules that are written may never run", strings.Join(keeping, ", "))
+	}
+	if len(announcing) > 0 {
+		checks[1].Err = fmt.Errorf("missing or disabled: %s: what SQL writes is found by the poll", strings.Join(announcing, ", "))
+	}
+	return checks
 }
 
 func path(name string, connected bool) api.Check {
