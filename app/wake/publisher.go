@@ -72,7 +72,7 @@ func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
 // If there were more, "look at everything" is announced in their place once
 // Redis is back. It may be called once at a time.
 func (p *Publisher) Run(ctx context.Context) error {
-	link := newLink("redis publisher", p.log, new(atomic.Bool))
+	link := newLink("redis publisher", p.log)
 	// What is being sent when the context ends is sent to the end.
 	unstopped := context.WithoutCancel(ctx)
 	var batch []string
