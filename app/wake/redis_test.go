@@ -536,6 +536,49 @@ func TestASubscriberMayBeThereForItsStatusAlone(t *testing.T) {
 	book.expectNothing(t)
 }
 
+func TestAPublisherKnowsWhetherRedisTakesWhatItSends(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	log, book := newLog(t)
+	p := NewPublisher(newClient(t, server.URL()), "", log)
+	outages := make(chan struct{}, 100)
+	p.OnLost = func() {
+		if p.Healthy() {
+			t.Error("healthy when it is lost")
+		}
+		outages <- struct{}{}
+	}
+	if !p.Healthy() {
+		t.Error("unhealthy before anything was sent")
+	}
+	start(t, p.Run)
+	for range 2 {
+		server.Stop()
+		if !p.Healthy() {
+			t.Error("unhealthy although nothing has failed")
+		}
+		p.Announce(knownChange)
+		next(t, "call of OnLost", outages)
+		book.expect(t, lost)
+		p.Announce(knownChange)
+		book.expectAttempts(t, 2)
+		if p.Healthy() {
+			t.Error("healthy while Redis is away")
+		}
+		server.Restart()
+		book.expect(t, back)
+		if !p.Healthy() {
+			t.Error("unhealthy although what waited was sent")
+		}
+	}
+	if n := len(outages); n != 0 {
+		t.Errorf("OnLost was called %d times more", n)
+	}
+	if (*Publisher)(nil).Healthy() {
+		t.Error("no publisher is healthy")
+	}
+}
+
 // encrypted is a way to the server that speaks TLS.
 func encrypted(t *testing.T, server string) (url string) {
 	t.Helper()
