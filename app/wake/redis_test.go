@@ -82,30 +82,6 @@ func TestWhatIsPublishedArrivesAtASubscriber(t *testing.T) {
 	}
 }
 
-// The old system's publisher can be left as it is.
-func TestAnOldPublishersMessageWakes(t *testing.T) {
-	t.Parallel()
-	const channel = "celery_beat_schedule_updates"
-	server := redistest.Start(t)
-	client := newClient(t, server.URL())
-	feed := newFeed()
-	log, book := newLog(t)
-	start(t, (&Subscriber{Client: client, Channel: channel, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
-	feed.expectLook(t)
-
-	publish(t, client, channel, `{"event_type": "created", "schedule_id": 42, "timestamp": "2026-11-02T09:00:00.123456"}`)
-	feed.expect(t, schedule.Change{}, KindLegacy)
-	publish(t, client, channel, `{"event_type": "schedule_deleted", "schedule_id": "`+someID+`", "timestamp": "2026-11-02T09:00:00"}`)
-	feed.expect(t, schedule.Change{Op: schedule.OpDeleted, ID: theID}, KindLegacy)
-	for _, garbage := range []string{"", "hello", "\x80\x04K*.", strings.Repeat("x", 10<<20)} {
-		publish(t, client, channel, garbage)
-		feed.expect(t, schedule.Change{}, KindUnreadable)
-	}
-	publish(t, client, channel, encodeRedis(knownChange, time.Now()))
-	feed.expect(t, knownChange, KindChange)
-	book.expectNothing(t)
-}
-
 func TestRedisMayGoAndComeBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
