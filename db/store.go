@@ -91,6 +91,18 @@ func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) erro
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
+const notify = `
+SELECT pg_notify($1, $2)`
+
+// Notify sends a NOTIFY of its own. Changes of schedules need none: the triggers
+// announce them.
+func (s *Store) Notify(ctx context.Context, channel, payload string) error {
+	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, notify, channel, payload)
+	return wrap(err, "notify")
+}
+
 // UniqueViolation is the name of the constraint that the error says was
 // violated, or "".
 func UniqueViolation(err error) string { return constraint(err, "23505") }

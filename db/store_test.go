@@ -1193,3 +1193,20 @@ func TestAStoreAnswersWhenItsDatabaseDoes(t *testing.T) {
 		t.Error("a closed pool answers")
 	}
 }
+
+func TestANotifyIsHeardOnItsChannel(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	conn, err := pool.Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), `LISTEN "a channel"`)
+	must(t, err)
+	must(t, store.Notify(t.Context(), "another", "1"))
+	must(t, store.Notify(t.Context(), "a channel", "2"))
+	n, err := conn.Conn().WaitForNotification(t.Context())
+	must(t, err)
+	if n.Payload != "2" {
+		t.Errorf("heard %q", n.Payload)
+	}
+}

@@ -9,4 +9,8 @@
 // message that can't be read, and nothing is kept for later. What can't be read
 // means "look at everything" (the zero schedule.Change), and so does every
 // connection that comes up, because nobody knows what was said before.
+//
+// A connection counts only while it is proven. Each of them is sent heartbeats,
+// over other connections, and when they don't come back it is replaced; the
+// Status says how it is.
 package wake

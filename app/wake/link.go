@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,25 +22,27 @@ const (
 // link follows one connection for the goroutine that keeps it up. It logs the
 // loss once and the return once, however many attempts lie between.
 type link struct {
-	path      string // which connection, in the log
-	log       *slog.Logger
-	connected *atomic.Bool // for everybody else
+	path string // which connection, in the log
+	log  *slog.Logger
 
-	told     bool // the loss is in the log
-	since    time.Time
-	failures int
+	isUp        bool
+	told        bool // the loss is in the log
+	since       time.Time
+	failures    int
+	first, last time.Duration // of the pauses between attempts
+	isSwallowed bool
 }
 
-func newLink(path string, log *slog.Logger, connected *atomic.Bool) *link {
+func newLink(path string, log *slog.Logger) *link {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &link{path: path, log: log, connected: connected, since: time.Now()}
+	return &link{path: path, log: log, since: time.Now(), first: firstPause, last: lastPause}
 }
 
 // up is called whenever the connection proves to work.
 func (k *link) up(ctx context.Context) {
-	if k.connected.Swap(true) {
+	if k.isUp {
 		return
 	}
 	if k.told {
@@ -49,29 +50,53 @@ func (k *link) up(ctx context.Context) {
 	} else {
 		k.log.DebugContext(ctx, "wake path is open", "path", k.path)
 	}
-	k.told, k.since = false, time.Now()
+	k.isUp, k.told, k.since = true, false, time.Now()
+	k.isSwallowed, k.first, k.last = false, firstPause, lastPause
 }
 
 // down is called for every failed attempt and every loss. What a stop breaks is
 // not a loss.
 func (k *link) down(ctx context.Context, err error) {
-	wasUp := k.connected.Swap(false)
 	if ctx.Err() != nil {
 		return
 	}
-	if wasUp && time.Since(k.since) >= steady {
+	if k.isUp && time.Since(k.since) >= steady {
 		k.failures = 0
 	}
-	if wasUp {
-		k.since = time.Now()
-	}
 	k.failures++
-	if k.told {
+	if !k.warn(ctx, "wake path is lost; trying to get it back", "err", err) {
 		k.log.DebugContext(ctx, "wake path is still lost", "path", k.path, "failures", k.failures, "err", err)
-		return
+	}
+}
+
+// warn says once that the path isn't up; more is not said until it is. It
+// reports whether it did.
+func (k *link) warn(ctx context.Context, message string, attrs ...any) bool {
+	if k.isUp {
+		k.isUp, k.since = false, time.Now()
+	}
+	if k.told {
+		return false
 	}
 	k.told = true
-	k.log.WarnContext(ctx, "wake path is lost; trying to get it back", "path", k.path, "err", err)
+	k.log.WarnContext(ctx, message, append([]any{"path", k.path}, attrs...)...)
+	return true
+}
+
+// swallowed is called for every connection that works in all but what it is for.
+// From the first on, pauses are long until one works.
+func (k *link) swallowed(ctx context.Context, first time.Duration, hint string) {
+	if k.last != lastSwallowedPause {
+		k.first, k.last, k.failures = first, lastSwallowedPause, 0
+	}
+	k.failures++
+	if k.isSwallowed {
+		k.log.DebugContext(ctx, "wake path is still lost", "path", k.path, "failures", k.failures, "err", errSwallowed)
+	} else {
+		k.isSwallowed = true
+		k.told = false // of why it is lost, this says more
+		k.warn(ctx, "wake path hears nothing: what is sent doesn't come back; the other paths and the poll carry on", "hint", hint)
+	}
 }
 
 // pause waits until the next attempt is due, which the first one is at once. It
@@ -80,10 +105,7 @@ func (k *link) pause(ctx context.Context) error {
 	if k.failures == 0 {
 		return ctx.Err()
 	}
-	longest := lastPause
-	if doublings := k.failures - 1; doublings < 4 {
-		longest = min(firstPause<<doublings, lastPause)
-	}
+	longest := min(k.first<<min(k.failures-1, 10), k.last)
 	timer := time.NewTimer(longest - rand.N(longest/2))
 	defer timer.Stop()
 	select {

@@ -3,7 +3,6 @@ package wake
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +12,7 @@ func TestAttemptsComeSoonAndThenSeldom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, book := newLog(t)
-		var connected atomic.Bool
-		k := newLink("test", log, &connected)
+		k := newLink("test", log)
 		pause := func() time.Duration {
 			t.Helper()
 			begin := time.Now()
@@ -37,13 +35,7 @@ func TestAttemptsComeSoonAndThenSeldom(t *testing.T) {
 		for _, longest := range []time.Duration{100, 200, 400, 800, 1000, 1000, 1000} {
 			expect(longest * time.Millisecond)
 		}
-		if connected.Load() {
-			t.Error("connected while away")
-		}
 		k.up(t.Context())
-		if !connected.Load() {
-			t.Error("not connected when up")
-		}
 		time.Sleep(steady - time.Nanosecond)
 		expect(time.Second) // it didn't hold
 		k.up(t.Context())
@@ -63,8 +55,7 @@ func TestAStopIsNotALoss(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, book := newLog(t)
-		var connected atomic.Bool
-		k := newLink("test", log, &connected)
+		k := newLink("test", log)
 		ctx, cancel := context.WithCancel(t.Context())
 		k.up(ctx)
 		k.failures = 10
@@ -73,9 +64,35 @@ func TestAStopIsNotALoss(t *testing.T) {
 			t.Errorf("the pause ended with %v", err)
 		}
 		k.down(ctx, errors.New("closed"))
-		if connected.Load() {
-			t.Error("still connected")
-		}
 		book.expectNothing(t)
+	})
+}
+
+func TestAPathThatNeverWorkedIsTriedSeldomAndWarnedOfOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, book := newLog(t)
+		k := newLink("test", log)
+		k.down(t.Context(), errors.New("away"))
+		book.expect(t, lost)
+		for _, longest := range []time.Duration{6, 12, 24, 48, 60, 60, 60} {
+			k.swallowed(t.Context(), 6*time.Second, "do this")
+			begin := time.Now()
+			if err := k.pause(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(begin); got <= longest*time.Second/2 || got > longest*time.Second {
+				t.Errorf("a pause of %s, not between %s and %s", got, longest*time.Second/2, longest*time.Second)
+			}
+			k.down(t.Context(), errors.New("away")) // between two attempts the server restarted
+			k.failures--
+		}
+		book.expect(t, swallowed)
+		book.expectNothing(t)
+		k.up(t.Context())
+		book.expect(t, back)
+		if k.first != firstPause || k.last != lastPause {
+			t.Error("what works now is still tried seldom")
+		}
 	})
 }

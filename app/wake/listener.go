@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgxlisten"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
@@ -19,27 +16,39 @@ import (
 // otherwise drag out or never end.
 const connectTimeout = 5 * time.Second
 
-// keepAlive finds out within 11 s that the other machine or the network is gone.
-// A connection that only listens would not notice by itself: it sends nothing.
+// keepAlive finds out within 11 s that the other machine or the network is gone,
+// also when no heartbeat can be sent.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // Listener hears the NOTIFY that the database's triggers send. It keeps one
 // connection for that alone, never in a transaction; PostgreSQL must be reached
-// directly or through a pooler that keeps sessions.
+// directly or through a pooler that keeps sessions. Where it isn't, it says so
+// once and tries again at most once a minute.
 type Listener struct {
 	// Config is where to connect, made by pgx.ParseConfig. It isn't changed.
 	// Required. Without connect_timeout an attempt may take 5 s.
 	Config *pgx.ConnConfig
-	// OnChange is called, by one goroutine, for each message and with the zero
-	// Change after every (re)connect. It must not block. Required.
+	// Send sends a NOTIFY to the same database, over another connection and within
+	// the context. Heartbeats go out by it; when it fails, nothing is proven, and
+	// nothing is given up. Nil: nothing is ever proven.
+	Send func(ctx context.Context, channel, payload string) error
+	// Heartbeat is how often the connection is proven. One on which nothing was
+	// heard for three of them is given up. Zero: DefaultHeartbeat.
+	Heartbeat time.Duration
+	// OnChange is called, by one goroutine, for each message, and with the zero
+	// Change once for every connection, when it is proven. It must not block.
+	// Required.
 	OnChange func(schedule.Change)
 	// OnMessage, if set, is called for each message before OnChange, to count it.
 	OnMessage func(Kind)
+	// Hint says what to do when LISTEN has no effect. It stands in the log and in
+	// the status.
+	Hint string
 	// Log gets one line when the connection is lost and one when it is back.
 	// Nil: slog.Default().
 	Log *slog.Logger
 
-	connected atomic.Bool
+	pulse pulse
 }
 
 // Run listens until the context ends, and then returns nil. However long
@@ -53,65 +62,58 @@ func (l *Listener) Run(ctx context.Context) error {
 	config.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
 	config.RuntimeParams["application_name"] = "riverbeat-listener"
 
-	link := newLink("postgresql", l.Log, &l.connected)
-	feed := pgxlisten.Listener{
-		Connect: func(ctx context.Context) (*pgx.Conn, error) {
-			if err := link.pause(ctx); err != nil {
-				return nil, err
-			}
-			conn, err := pgx.ConnectConfig(ctx, config)
+	p := newPath("postgresql", l.Log, &l.pulse, l.Heartbeat, "riverbeat_heartbeat_")
+	p.open = func(ctx context.Context) (wire, error) {
+		wire, err := openPostgres(ctx, config, NotifyChannel, p.channel)
+		if l.Send == nil {
+			wire.denied = fmt.Errorf("%w: there is nothing to send them by", errDenied)
+		}
+		return wire, err
+	}
+	p.send = l.Send
+	p.onMessage = func(payload string) {
+		change, kind := DecodeNotify(payload)
+		if l.OnMessage != nil {
+			l.OnMessage(kind)
+		}
+		l.OnChange(change)
+	}
+	p.onChange = l.OnChange
+	p.hint = l.Hint
+	p.run(ctx)
+	return nil
+}
+
+// Status is how the connection is.
+func (l *Listener) Status() Status { return l.pulse.status(time.Now()) }
+
+// openPostgres listens on the channels over a connection of its own.
+func openPostgres(ctx context.Context, config *pgx.ConnConfig, channels ...string) (wire, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return wire{}, err
+	}
+	limited, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
+	defer cancel()
+	for _, channel := range channels {
+		if _, err := conn.Exec(limited, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			_ = conn.Close(limited)
+			return wire{}, fmt.Errorf("listen: %w", err)
+		}
+	}
+	return wire{
+		receive: func(ctx context.Context) (message, error) {
+			n, err := conn.WaitForNotification(ctx)
 			if err != nil {
-				return nil, err
+				return message{}, fmt.Errorf("wait for a notification: %w", err)
 			}
-			// LISTEN is to be answered in time, too; HandleBacklog comes after
-			// it and lifts the limit.
-			if err := conn.PgConn().Conn().SetDeadline(time.Now().Add(config.ConnectTimeout)); err != nil {
-				_ = conn.Close(ctx)
-				return nil, fmt.Errorf("limit the wait for LISTEN: %w", err)
-			}
-			return conn, nil
+			return message{n.Channel, n.Payload}, nil
 		},
-		LogError: link.down,
-		// Its own pause never grows and has no jitter: link.pause does the
-		// waiting, and this is as short as can be.
-		ReconnectDelay: time.Nanosecond,
-	}
-	feed.Handle(NotifyChannel, &listenHandler{listener: l, link: link})
-	err := feed.Listen(ctx)
-	l.connected.Store(false)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("listen for changes: %w", err)
-}
-
-// Connected reports whether notifications are being heard, as far as is known: a
-// network that died silently shows after 11 s.
-func (l *Listener) Connected() bool { return l.connected.Load() }
-
-// listenHandler is the Listener as pgxlisten wants it.
-type listenHandler struct {
-	listener *Listener
-	link     *link
-}
-
-// HandleBacklog runs once LISTEN is in force, on every connection.
-func (h *listenHandler) HandleBacklog(ctx context.Context, _ string, conn *pgx.Conn) error {
-	if err := conn.PgConn().Conn().SetDeadline(time.Time{}); err != nil {
-		// The connection is broken, which the wait that follows reports.
-		return nil
-	}
-	h.link.up(ctx)
-	h.listener.OnChange(schedule.Change{})
-	return nil
-}
-
-// HandleNotification never fails: there is no message that can't be acted on.
-func (h *listenHandler) HandleNotification(_ context.Context, n *pgconn.Notification, _ *pgx.Conn) error {
-	change, kind := DecodeNotify(n.Payload)
-	if h.listener.OnMessage != nil {
-		h.listener.OnMessage(kind)
-	}
-	h.listener.OnChange(change)
-	return nil
+		close: func() {
+			// What says good-bye must not wait for somebody who is gone.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+			defer cancel()
+			_ = conn.Close(ctx)
+		},
+	}, nil
 }

@@ -3,8 +3,10 @@ package wake
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -13,8 +15,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/wake/proxytest"
 	"github.com/riverbeat/riverbeat/db/localpg"
 )
 
@@ -61,6 +65,24 @@ func notify(t *testing.T, conn *pgx.Conn, payload string) {
 	execute(t, conn, "SELECT pg_notify($1, $2)", NotifyChannel, payload)
 }
 
+// newListener sends its heartbeats as the program does, over a pool to where the
+// configuration led when it was parsed.
+func newListener(t *testing.T, config *pgx.ConnConfig, feed *feed, log *slog.Logger) *Listener {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), config.ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return &Listener{
+		Config: config, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log,
+		Send: func(ctx context.Context, channel, payload string) error {
+			_, err := pool.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
+			return err
+		},
+	}
+}
+
 const known = `{"op":"updated","id":"` + someID + `","version":3}`
 
 var knownChange = schedule.Change{Op: schedule.OpUpdated, ID: theID, Version: 3}
@@ -70,15 +92,11 @@ func TestANotificationArrivesAsTheChange(t *testing.T) {
 	config, conn := newDatabase(t)
 	feed := newFeed()
 	log, book := newLog(t)
-	l := &Listener{Config: config, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
-	if l.Connected() {
-		t.Error("connected before Run")
-	}
+	l := newListener(t, config, feed, log)
+	expectState(t, l, StateDown)
 	stop := start(t, l.Run)
 	feed.expectLook(t)
-	if !l.Connected() {
-		t.Error("not connected")
-	}
+	expectState(t, l, StateUp)
 
 	notify(t, conn, known)
 	feed.expect(t, knownChange, KindChange)
@@ -107,9 +125,7 @@ func TestANotificationArrivesAsTheChange(t *testing.T) {
 	}
 
 	stop()
-	if l.Connected() {
-		t.Error("connected after Run")
-	}
+	expectState(t, l, StateDown)
 	feed.expectNothing(t)
 	book.expectNothing(t)
 	if _, own := config.RuntimeParams["application_name"]; own || config.ConnectTimeout != 0 {
@@ -122,7 +138,7 @@ func TestAKilledListenerComesBackAndLooksAtEverything(t *testing.T) {
 	config, conn := newDatabase(t)
 	feed := newFeed()
 	log, book := newLog(t)
-	l := &Listener{Config: config, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+	l := newListener(t, config, feed, log)
 	start(t, l.Run)
 	feed.expectLook(t)
 	for range 3 {
@@ -135,9 +151,7 @@ func TestAKilledListenerComesBackAndLooksAtEverything(t *testing.T) {
 		notify(t, conn, known)
 		feed.expect(t, knownChange, KindChange)
 	}
-	if !l.Connected() {
-		t.Error("not connected")
-	}
+	expectState(t, l, StateUp)
 	book.expectNothing(t)
 	feed.expectNothing(t)
 }
@@ -156,7 +170,7 @@ func TestTheListenerOutlastsPostgreSQL(t *testing.T) {
 			server := ownPostgres(t)
 			feed := newFeed()
 			log, book := newLog(t)
-			l := &Listener{Config: parse(t, server.URL()), OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+			l := newListener(t, parse(t, server.URL()), feed, log)
 			start(t, l.Run)
 			feed.expectLook(t)
 
@@ -165,9 +179,7 @@ func TestTheListenerOutlastsPostgreSQL(t *testing.T) {
 			}
 			book.expect(t, lost)
 			book.expectAttempts(t, 3)
-			if l.Connected() {
-				t.Error("connected to a server that is away")
-			}
+			expectState(t, l, StateDown)
 			feed.expectNothing(t)
 			if err := server.Restart(t.Context()); err != nil {
 				t.Fatal(err)
@@ -189,7 +201,7 @@ func TestTheListenerMayStartBeforePostgreSQL(t *testing.T) {
 	}
 	feed := newFeed()
 	log, book := newLog(t)
-	l := &Listener{Config: parse(t, server.URL()), OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+	l := newListener(t, parse(t, server.URL()), feed, log)
 	start(t, l.Run)
 	book.expect(t, lost)
 	book.expectAttempts(t, 3)
@@ -198,6 +210,207 @@ func TestTheListenerMayStartBeforePostgreSQL(t *testing.T) {
 	}
 	feed.expectLook(t)
 	book.expect(t, back)
+	book.expectNothing(t)
+}
+
+// through has the configuration lead through a proxy.
+func through(t *testing.T, config *pgx.ConnConfig) *proxytest.Proxy {
+	t.Helper()
+	proxy := proxytest.Start(t, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)))
+	addr := parse(t, proxy.URL("postgres://127.0.0.1/"))
+	config.Host, config.Port = addr.Host, addr.Port
+	return proxy
+}
+
+// stopwatch fails the test if what it measures takes longer than three heartbeats
+// and what a busy machine may add.
+func stopwatch(t *testing.T, heartbeat time.Duration) (stop func()) {
+	begin := time.Now()
+	return func() {
+		t.Helper()
+		if took, limit := time.Since(begin), maxMissed*heartbeat+2*time.Second; took > limit {
+			t.Errorf("it took %s, and may take %s", took, limit)
+		}
+	}
+}
+
+// The connection is neither closed nor alive for 15 heartbeats and more.
+func TestAFrozenListenerIsNoticedToldAndHealed(t *testing.T) {
+	t.Parallel()
+	config, conn := newDatabase(t)
+	feed := newFeed()
+	log, book := newLog(t)
+	l := newListener(t, config, feed, log)
+	l.Heartbeat, config.ConnectTimeout = quick, 15*quick
+	proxy := through(t, config)
+	start(t, l.Run)
+	feed.expectLook(t)
+	becomes(t, l, StateUp)
+
+	proxy.Freeze()
+	noticed := stopwatch(t, l.Heartbeat)
+	for { // up to the end it must not be called up without a fresh heartbeat
+		s := l.Status()
+		if s.State == StateUp && s.Heartbeat > maxMissed*l.Heartbeat {
+			t.Fatalf("it is %+v", s)
+		}
+		if s.State == StateDown {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	noticed()
+	book.expect(t, lost)
+	notify(t, conn, known)
+	book.expectAttempts(t, 1) // one that hung for 15 heartbeats
+	expectState(t, l, StateDown)
+	feed.expectNothing(t)
+
+	proxy.Thaw()
+	feed.expectLook(t)
+	book.expect(t, back)
+	if s := expectState(t, l, StateUp); s.Losses != 1 {
+		t.Errorf("%d losses", s.Losses)
+	}
+	notify(t, conn, known)
+	feed.expect(t, knownChange, KindChange)
+	feed.expectNothing(t)
+	book.expectNothing(t)
+}
+
+func TestAListenerThatAFirewallForgotIsReplacedWithinThreeHeartbeats(t *testing.T) {
+	t.Parallel()
+	config, conn := newDatabase(t)
+	feed := newFeed()
+	log, book := newLog(t)
+	l := newListener(t, config, feed, log)
+	l.Heartbeat = quick
+	proxy := through(t, config)
+	start(t, l.Run)
+	feed.expectLook(t)
+	for range 2 {
+		becomes(t, l, StateUp)
+		proxy.Forget()
+		noticed := stopwatch(t, l.Heartbeat)
+		book.expect(t, lost)
+		noticed()
+		feed.expectLook(t)
+		book.expect(t, back)
+	}
+	proxy.Cut()
+	book.expect(t, lost)
+	feed.expectLook(t)
+	book.expect(t, back)
+	notify(t, conn, known)
+	feed.expect(t, knownChange, KindChange)
+	book.expectNothing(t)
+}
+
+// A pooler that shares sessions answers LISTEN, and nothing ever comes.
+func TestWhereListenHasNoEffectThereIsOneWarningAndNobodyLooks(t *testing.T) {
+	t.Parallel()
+	config, conn := newDatabase(t)
+	feed := newFeed()
+	log, book := newLog(t)
+	l := newListener(t, config, feed, log)
+	l.Heartbeat, l.Hint = 20*time.Millisecond, "set the other URL"
+	var works atomic.Bool
+	send := l.Send
+	l.Send = func(ctx context.Context, channel, payload string) error {
+		if !works.Load() {
+			channel = "nobody_listens"
+		}
+		return send(ctx, channel, payload)
+	}
+	start(t, l.Run)
+	book.expect(t, swallowed)
+	book.expectAttempts(t, 3)
+	s := l.Status()
+	if s.State == StateUp || s.Heartbeat != 0 || s.Losses != 0 || !strings.Contains(s.Reason, l.Hint) {
+		t.Errorf("it is %+v", s)
+	}
+	feed.expectNothing(t)
+	book.expectNothing(t)
+
+	// Somebody has changed the pooler.
+	works.Store(true)
+	feed.expectLook(t)
+	book.expect(t, back)
+	becomes(t, l, StateUp)
+	notify(t, conn, known)
+	feed.expect(t, knownChange, KindChange)
+	book.expectNothing(t)
+}
+
+// What can't be sent can't come back, which says nothing of who listens.
+func TestHeartbeatsThatCannotBeSentProveNothingAndBreakNothing(t *testing.T) {
+	t.Parallel()
+	config, conn := newDatabase(t)
+	feed := newFeed()
+	log, book := newLog(t)
+	l := newListener(t, config, feed, log)
+	l.Heartbeat = quick
+	var broken atomic.Bool
+	send := l.Send
+	l.Send = func(ctx context.Context, channel, payload string) error {
+		if broken.Load() {
+			return errors.New("the pool is exhausted")
+		}
+		return send(ctx, channel, payload)
+	}
+	session := func() (pid int) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), `
+			SELECT pid FROM pg_stat_activity
+			WHERE application_name = 'riverbeat-listener' AND datname = current_database()`).Scan(&pid); err != nil {
+			t.Fatalf("look for the listener's session: %v", err)
+		}
+		return pid
+	}
+	stop := start(t, l.Run)
+	feed.expectLook(t)
+	was := session()
+	for range 2 {
+		broken.Store(true)
+		book.expect(t, unproven)
+		expectState(t, l, StateUnproven)
+		notify(t, conn, known)
+		feed.expect(t, knownChange, KindChange)
+		broken.Store(false)
+		book.expect(t, back)
+		becomes(t, l, StateUp)
+	}
+	if is := session(); is != was {
+		t.Error("the session was given up")
+	}
+	feed.expectNothing(t)
+	book.expectNothing(t)
+	stop()
+
+	// From the start it is no different: nobody waits for a proof that can't be had.
+	broken.Store(true)
+	start(t, l.Run)
+	feed.expectLook(t)
+	book.expect(t, unproven)
+	expectState(t, l, StateUnproven)
+	broken.Store(false)
+	book.expect(t, back)
+	feed.expectNothing(t)
+	book.expectNothing(t)
+}
+
+func TestWithoutASenderMessagesAreHeardAndNothingIsProven(t *testing.T) {
+	t.Parallel()
+	config, conn := newDatabase(t)
+	feed := newFeed()
+	log, book := newLog(t)
+	l := &Listener{Config: config, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+	start(t, l.Run)
+	feed.expectLook(t)
+	book.expect(t, heedless)
+	expectState(t, l, StateUnproven)
+	notify(t, conn, known)
+	feed.expect(t, knownChange, KindChange)
 	book.expectNothing(t)
 }
 
@@ -233,7 +446,7 @@ func relay(t *testing.T, server string) (addr *net.TCPAddr, connections <-chan s
 				buffer := make([]byte, 64<<10)
 				for {
 					n, err := client.Read(buffer)
-					if err != nil || bytes.Contains(buffer[:n], []byte("listen ")) {
+					if err != nil || bytes.Contains(buffer[:n], []byte("LISTEN ")) {
 						return
 					}
 					if _, err := upstream.Write(buffer[:n]); err != nil {
@@ -265,7 +478,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		config.ConnectTimeout = 500 * time.Millisecond
 		feed := newFeed()
 		log, book := newLog(t)
-		stop := start(t, (&Listener{Config: config, OnChange: feed.onChange, Log: log}).Run)
+		stop := start(t, newListener(t, config, feed, log).Run)
 		for range 3 {
 			next(t, "connection", connections)
 		}
@@ -283,7 +496,7 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 		config.Host, config.Port = addr.IP.String(), uint16(addr.Port)
 		config.ConnectTimeout = 50 * time.Millisecond
 		log, book := newLog(t)
-		stop := start(t, (&Listener{Config: config, OnChange: newFeed().onChange, Log: log}).Run)
+		stop := start(t, newListener(t, config, newFeed(), log).Run)
 		book.expect(t, lost)
 		book.expectAttempts(t, 2)
 		stop()

@@ -28,11 +28,18 @@ const (
 // Publisher announces changes on a Redis channel. A nil Publisher announces
 // nothing, which is how Redis is done without.
 type Publisher struct {
+	// OnLost, if set before Run, is called when Redis stops taking what is
+	// announced: once for each time that Healthy turns false, by Run's goroutine,
+	// while changes are waiting, so that they can be told in another way. What is
+	// announced while it isn't Healthy is the caller's to tell. It must not block.
+	OnLost func()
+
 	client    *redis.Client
 	channel   string
 	log       *slog.Logger
 	queue     chan string
 	dropped   atomic.Int64
+	failing   atomic.Bool
 	overflown atomic.Bool // something was dropped that nobody has been told of
 }
 
@@ -63,6 +70,12 @@ func (p *Publisher) Announce(c schedule.Change) {
 	}
 }
 
+// Healthy reports whether Redis took what was announced last; before anything was,
+// that is assumed. Who relies on Redis alone for a change asks after Announce: when
+// Healthy is true then, either the change is sent or OnLost is called. A nil
+// Publisher isn't healthy.
+func (p *Publisher) Healthy() bool { return p != nil && !p.failing.Load() }
+
 // Dropped is how many changes were given up since the start, because Redis was
 // away for too long. It only grows.
 func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
@@ -72,7 +85,7 @@ func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
 // If there were more, "look at everything" is announced in their place once
 // Redis is back. It may be called once at a time.
 func (p *Publisher) Run(ctx context.Context) error {
-	link := newLink("redis publisher", p.log, new(atomic.Bool))
+	link := newLink("redis publisher", p.log)
 	// What is being sent when the context ends is sent to the end.
 	unstopped := context.WithoutCancel(ctx)
 	var batch []string
@@ -127,8 +140,17 @@ func (p *Publisher) gather(batch []string) []string {
 	return batch
 }
 
-// send publishes the batch in one round trip. If it fails, some may have arrived.
+// send publishes the batch, and minds what that says of Redis.
 func (p *Publisher) send(ctx context.Context, batch []string) error {
+	err := p.publish(ctx, batch)
+	if wasFailing := p.failing.Swap(err != nil); err != nil && !wasFailing && p.OnLost != nil {
+		p.OnLost()
+	}
+	return err
+}
+
+// publish takes one round trip. If it fails, some may have arrived.
+func (p *Publisher) publish(ctx context.Context, batch []string) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {

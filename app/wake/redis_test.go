@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
+	"github.com/riverbeat/riverbeat/app/wake/proxytest"
 	"github.com/riverbeat/riverbeat/app/wake/redistest"
 )
 
@@ -48,16 +49,12 @@ func TestWhatIsPublishedArrivesAtASubscriber(t *testing.T) {
 	feed, other := newFeed(), newFeed()
 	log, book := newLog(t)
 	s := &Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
-	if s.Connected() {
-		t.Error("connected before Run")
-	}
+	expectState(t, s, StateDown)
 	stop := start(t, s.Run)
 	start(t, (&Subscriber{Client: client, Channel: "other", OnChange: other.onChange, OnMessage: other.onMessage, Log: log}).Run)
 	feed.expectLook(t)
 	other.expectLook(t)
-	if !s.Connected() {
-		t.Error("not connected")
-	}
+	expectState(t, s, StateUp)
 	p := NewPublisher(client, "", log)
 	start(t, p.Run)
 
@@ -76,39 +73,13 @@ func TestWhatIsPublishedArrivesAtASubscriber(t *testing.T) {
 	feed.expect(t, schedule.Change{}, KindEverything)
 
 	stop()
-	if s.Connected() {
-		t.Error("connected after Run")
-	}
+	expectState(t, s, StateDown)
 	feed.expectNothing(t)
 	other.expectNothing(t)
 	book.expectNothing(t)
 	if n := p.Dropped(); n != 0 {
 		t.Errorf("%d dropped", n)
 	}
-}
-
-// The old system's publisher can be left as it is.
-func TestAnOldPublishersMessageWakes(t *testing.T) {
-	t.Parallel()
-	const channel = "celery_beat_schedule_updates"
-	server := redistest.Start(t)
-	client := newClient(t, server.URL())
-	feed := newFeed()
-	log, book := newLog(t)
-	start(t, (&Subscriber{Client: client, Channel: channel, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}).Run)
-	feed.expectLook(t)
-
-	publish(t, client, channel, `{"event_type": "created", "schedule_id": 42, "timestamp": "2026-11-02T09:00:00.123456"}`)
-	feed.expect(t, schedule.Change{}, KindLegacy)
-	publish(t, client, channel, `{"event_type": "schedule_deleted", "schedule_id": "`+someID+`", "timestamp": "2026-11-02T09:00:00"}`)
-	feed.expect(t, schedule.Change{Op: schedule.OpDeleted, ID: theID}, KindLegacy)
-	for _, garbage := range []string{"", "hello", "\x80\x04K*.", strings.Repeat("x", 10<<20)} {
-		publish(t, client, channel, garbage)
-		feed.expect(t, schedule.Change{}, KindUnreadable)
-	}
-	publish(t, client, channel, encodeRedis(knownChange, time.Now()))
-	feed.expect(t, knownChange, KindChange)
-	book.expectNothing(t)
 }
 
 func TestRedisMayGoAndComeBack(t *testing.T) {
@@ -129,9 +100,7 @@ func TestRedisMayGoAndComeBack(t *testing.T) {
 		server.Stop()
 		heardBook.expect(t, lost)
 		heardBook.expectAttempts(t, 3)
-		if s.Connected() {
-			t.Error("connected to a server that is away")
-		}
+		expectState(t, s, StateDown)
 		p.Announce(knownChange)
 		sentBook.expect(t, lost)
 		sentBook.expectAttempts(t, 2)
@@ -316,7 +285,7 @@ func TestAStopDoesNotWaitForRedis(t *testing.T) {
 	}
 }
 
-// Whoever runs Redis may give us no more than the two commands on our channel.
+// Whoever runs Redis may give us no more than the two commands on our channels.
 func TestTheLeastOfRightsIsEnough(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -344,8 +313,245 @@ func TestTheLeastOfRightsIsEnough(t *testing.T) {
 	deniedBook.expectAttempts(t, 2)
 	deniedBook.expectNothing(t)
 	none.expectNothing(t)
-	if s.Connected() {
-		t.Error("connected to a channel that is forbidden")
+	expectState(t, s, StateDown)
+}
+
+// What Redis doesn't allow is said once, and what it does allow is used.
+func TestWithoutARightToHeartbeatsMessagesAreHeard(t *testing.T) {
+	t.Parallel()
+	for name, rights := range map[string][]any{
+		"to their channel":    {"&" + DefaultRedisChannel, "+publish", "+subscribe"},
+		"to publish anything": {"&*", "+subscribe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			owner := newClient(t, server.URL())
+			user := append([]any{"ACL", "SETUSER", "beat", "on", ">secret", "resetchannels"}, rights...)
+			if err := owner.Do(t.Context(), user...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			feed := newFeed()
+			log, book := newLog(t)
+			s := &Subscriber{
+				Client:   newClient(t, strings.Replace(server.URL(), "redis://", "redis://beat:secret@", 1)),
+				OnChange: feed.onChange, OnMessage: feed.onMessage, Heartbeat: quick, Log: log,
+			}
+			start(t, s.Run)
+			feed.expectLook(t)
+			book.expect(t, heedless)
+			for range 2 {
+				if s := expectState(t, s, StateUnproven); !strings.Contains(s.Reason, "denied") {
+					t.Errorf("it is %+v", s)
+				}
+				publish(t, owner, DefaultRedisChannel, encodeRedis(knownChange, time.Now()))
+				feed.expect(t, knownChange, KindChange)
+				if err := owner.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+					t.Fatal(err)
+				}
+				book.expect(t, lost)
+				feed.expectLook(t)
+				book.expect(t, back)
+			}
+			feed.expectNothing(t)
+			book.expectNothing(t)
+		})
+	}
+}
+
+func TestAWrongPasswordIsOneWarningAndTriedAgain(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	owner := newClient(t, server.URL())
+	if err := owner.Do(t.Context(), "ACL", "SETUSER", "beat", "on", ">other", "allchannels", "+publish", "+subscribe").Err(); err != nil {
+		t.Fatal(err)
+	}
+	feed := newFeed()
+	log, book := newLog(t)
+	s := &Subscriber{
+		Client:   newClient(t, strings.Replace(server.URL(), "redis://", "redis://beat:secret@", 1)),
+		OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log,
+	}
+	start(t, s.Run)
+	book.expect(t, lost)
+	book.expectAttempts(t, 4)
+	expectState(t, s, StateDown)
+	feed.expectNothing(t)
+	book.expectNothing(t)
+
+	if err := owner.Do(t.Context(), "ACL", "SETUSER", "beat", ">secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	feed.expectLook(t)
+	book.expect(t, back)
+	becomes(t, s, StateUp)
+	book.expectNothing(t)
+}
+
+func TestAFrozenRedisIsNotCalledUp(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	log, book := newLog(t)
+	s := &Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Heartbeat: quick, Log: log}
+	start(t, s.Run)
+	feed.expectLook(t)
+	for range 2 {
+		becomes(t, s, StateUp)
+		server.Freeze()
+		becomes(t, s, StateUnproven)
+		book.expect(t, unproven)
+		expectState(t, s, StateUnproven)
+		server.Thaw()
+		book.expect(t, back)
+		becomes(t, s, StateUp)
+	}
+	// It was the same connection all the time: there was nothing to miss.
+	publish(t, client, DefaultRedisChannel, encodeRedis(knownChange, time.Now()))
+	feed.expect(t, knownChange, KindChange)
+	feed.expectNothing(t)
+	book.expectNothing(t)
+}
+
+func TestASubscriberThatAFirewallForgotIsReplaced(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := proxytest.Start(t, strings.TrimSuffix(strings.TrimPrefix(server.URL(), "redis://"), "/0"))
+	feed := newFeed()
+	log, book := newLog(t)
+	s := &Subscriber{
+		// The connections that publish are forgotten, too, and found out by this.
+		Client:   newClient(t, proxy.URL(server.URL())+"?read_timeout=100ms"),
+		OnChange: feed.onChange, OnMessage: feed.onMessage, Heartbeat: quick, Log: log,
+	}
+	start(t, s.Run)
+	feed.expectLook(t)
+	for range 2 {
+		becomes(t, s, StateUp)
+		proxy.Forget()
+		if line := next(t, "loss", book.lines); line != lost && line != unproven {
+			t.Errorf("the log says %q", line)
+		}
+		feed.expectLook(t)
+		book.expect(t, back)
+	}
+	becomes(t, s, StateUp)
+	if err := newClient(t, server.URL()).Publish(t.Context(), DefaultRedisChannel, encodeRedis(knownChange, time.Now())).Err(); err != nil {
+		t.Fatal(err)
+	}
+	feed.expect(t, knownChange, KindChange)
+	book.expectNothing(t)
+}
+
+// The server loses its data, which were never ours.
+func TestFlushingRedisChangesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	feed := newFeed()
+	log, book := newLog(t)
+	s := &Subscriber{Client: client, OnChange: feed.onChange, OnMessage: feed.onMessage, Log: log}
+	start(t, s.Run)
+	feed.expectLook(t)
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, client, DefaultRedisChannel, encodeRedis(knownChange, time.Now()))
+	feed.expect(t, knownChange, KindChange)
+	expectState(t, s, StateUp)
+	feed.expectNothing(t)
+	book.expectNothing(t)
+}
+
+// Redis may cut a subscriber off that can't keep up; then it looks at everything.
+func TestAFloodOfGarbageIsOutlived(t *testing.T) {
+	t.Parallel()
+	const n = 2000
+	for name, garbage := range map[string]string{"short": "garbage", "a MiB each": strings.Repeat("x", 1<<20)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			client := newClient(t, server.URL())
+			feed := newFeed()
+			log, _ := newLog(t)
+			s := &Subscriber{Client: newClient(t, server.URL()), OnChange: feed.onChange, OnMessage: feed.onMessage, Heartbeat: quick, Log: log}
+			start(t, s.Run)
+			feed.expectLook(t)
+			for range n {
+				if err := client.Publish(t.Context(), DefaultRedisChannel, garbage).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			becomes(t, s, StateUp)
+			marker := schedule.Change{Op: schedule.OpDeleted, ID: theID, Version: 9}
+			publish(t, client, DefaultRedisChannel, encodeRedis(marker, time.Now()))
+			feed.expectAmong(t, marker)
+			feed.expectNothing(t)
+			expectState(t, s, StateUp)
+		})
+	}
+}
+
+// A process that only announces hears nothing it needs, but knows how Redis is.
+func TestASubscriberMayBeThereForItsStatusAlone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.URL())
+	log, book := newLog(t)
+	s := &Subscriber{Client: client, Log: log}
+	start(t, s.Run)
+	becomes(t, s, StateUp)
+	publish(t, client, DefaultRedisChannel, "hello")
+	server.Stop()
+	book.expect(t, lost)
+	expectState(t, s, StateDown)
+	server.Restart()
+	book.expect(t, back)
+	becomes(t, s, StateUp)
+	book.expectNothing(t)
+}
+
+func TestAPublisherKnowsWhetherRedisTakesWhatItSends(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	log, book := newLog(t)
+	p := NewPublisher(newClient(t, server.URL()), "", log)
+	outages := make(chan struct{}, 100)
+	p.OnLost = func() {
+		if p.Healthy() {
+			t.Error("healthy when it is lost")
+		}
+		outages <- struct{}{}
+	}
+	if !p.Healthy() {
+		t.Error("unhealthy before anything was sent")
+	}
+	start(t, p.Run)
+	for range 2 {
+		server.Stop()
+		if !p.Healthy() {
+			t.Error("unhealthy although nothing has failed")
+		}
+		p.Announce(knownChange)
+		next(t, "call of OnLost", outages)
+		book.expect(t, lost)
+		p.Announce(knownChange)
+		book.expectAttempts(t, 2)
+		if p.Healthy() {
+			t.Error("healthy while Redis is away")
+		}
+		server.Restart()
+		book.expect(t, back)
+		if !p.Healthy() {
+			t.Error("unhealthy although what waited was sent")
+		}
+	}
+	if n := len(outages); n != 0 {
+		t.Errorf("OnLost was called %d times more", n)
+	}
+	if (*Publisher)(nil).Healthy() {
+		t.Error("no publisher is healthy")
 	}
 }
 

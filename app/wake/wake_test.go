@@ -21,6 +21,10 @@ import (
 // patience is how long a test waits for an event that must come.
 const patience = 30 * time.Second
 
+// quick is how far apart heartbeats are where a test waits for them to be missed:
+// three of them are more than a busy machine is late by.
+const quick = 250 * time.Millisecond
+
 // TestMain finds what any of the tests left running.
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -139,6 +143,31 @@ func dial(t *testing.T, addr string) (net.Conn, error) {
 	return dialer.DialContext(context.WithoutCancel(t.Context()), "tcp", addr)
 }
 
+// expectState checks how a Listener or Subscriber is now, and that what it says
+// of itself goes together.
+func expectState(t *testing.T, path interface{ Status() Status }, want State) Status {
+	t.Helper()
+	s := path.Status()
+	if s.State != want || (s.Reason == "") != (s.State == StateUp) {
+		t.Errorf("it is %+v, not %s", s, want)
+	}
+	return s
+}
+
+// becomes waits for the state.
+func becomes(t *testing.T, path interface{ Status() Status }, want State) {
+	t.Helper()
+	limit := time.After(patience)
+	for path.Status().State != want {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-limit:
+			t.Fatalf("it is %+v, and not %s within %s", path.Status(), want, patience)
+		}
+	}
+	expectState(t, path, want)
+}
+
 // feed records what a Listener or a Subscriber hears.
 type feed struct {
 	changes chan schedule.Change
@@ -220,6 +249,10 @@ func (b *logbook) expectAttempts(t *testing.T, n int) {
 const (
 	lost = "WARN wake path is lost; trying to get it back"
 	back = "INFO wake path is back"
+
+	unproven  = "WARN wake path can't be proven; messages may be heard all the same"
+	heedless  = "WARN wake path can't be proven, because its heartbeats are denied; messages are heard all the same"
+	swallowed = "WARN wake path hears nothing: what is sent doesn't come back; the other paths and the poll carry on"
 )
 
 type bookHandler struct {

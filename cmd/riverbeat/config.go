@@ -31,9 +31,10 @@ type Config struct {
 	Addr  string
 	Roles []string
 
-	PollInterval    time.Duration
-	MinSyncInterval time.Duration
-	MisfireAfter    time.Duration
+	PollInterval      time.Duration
+	MinSyncInterval   time.Duration
+	HeartbeatInterval time.Duration
+	MisfireAfter      time.Duration
 
 	Queues       map[string]int
 	WebhookAllow []netip.Prefix
@@ -68,6 +69,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.PollInterval, "poll-interval", scheduler.DefaultPollInterval, "how often a scheduler looks at everything, should every message be lost")
 	c.MinSyncInterval = scheduler.DefaultMinSyncInterval
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
+	f.DurationVar(&c.HeartbeatInterval, "heartbeat-interval", wake.DefaultHeartbeat, "how often NOTIFY and Redis are proven to arrive; after three intervals of silence the connection is replaced")
 	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
@@ -153,6 +155,9 @@ func (c *Config) check() error {
 	}
 	if c.MinSyncInterval > c.PollInterval {
 		add("min-sync-interval", fmt.Sprintf("is %v, longer than %s (%v): messages would then only slow things down", c.MinSyncInterval, variable("poll-interval"), c.PollInterval))
+	}
+	if c.HeartbeatInterval < 100*time.Millisecond || c.HeartbeatInterval > time.Minute {
+		add("heartbeat-interval", "must be from 100ms to 1m")
 	}
 	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
 		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -171,31 +172,61 @@ func (s *server) build() (err error) {
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
 		}
-		s.listener = &wake.Listener{Config: config.ConnConfig, OnChange: s.hears(schedule.PathNotify), OnMessage: count("notify"), Log: s.log}
-		s.connected("notify", s.listener.Connected)
+		s.listener = &wake.Listener{
+			Config: config.ConnConfig, Send: db.NewStore(s.schedulerPool).Notify, Heartbeat: s.config.HeartbeatInterval,
+			OnChange: s.hears(schedule.PathNotify), OnMessage: count("notify"), Log: s.log,
+			Hint: fmt.Sprintf("set %s to this database without a pooler that shares sessions", variable("listen-database-url")),
+		}
+		s.measure("notify", s.listener.Status)
 		if s.redis != nil {
 			s.sub = &wake.Subscriber{
-				Client: s.redis, Channel: s.config.RedisChannel, OnChange: s.hears(schedule.PathRedis), OnMessage: count("redis"), Log: s.log,
+				Client: s.redis, Channel: s.config.RedisChannel, Heartbeat: s.config.HeartbeatInterval,
+				OnChange: s.hears(schedule.PathRedis), OnMessage: count("redis"), Log: s.log,
 			}
-			s.connected("redis", s.sub.Connected)
+			s.measure("redis", s.sub.Status)
 		}
 	}
 	return nil
 }
 
 // paths is how messages reach the scheduler.
-func (s *server) paths() []schedule.PathState { return nil }
+func (s *server) paths() []schedule.PathState {
+	states := []schedule.PathState{pathState(schedule.PathNotify, s.listener.Status())}
+	if s.sub != nil {
+		states = append(states, pathState(schedule.PathRedis, s.sub.Status()))
+	}
+	return states
+}
 
-func (s *server) connected(path string, connected func() bool) {
-	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "riverbeat_wake_connected", Help: "1 while messages about changes are heard on the path.",
-		ConstLabels: prometheus.Labels{"path": path},
-	}, func() float64 {
-		if connected() {
+func pathState(path schedule.Path, status wake.Status) schedule.PathState {
+	return schedule.PathState{Path: path, State: string(status.State), For: time.Since(status.Since), HeartbeatAge: status.Heartbeat}
+}
+
+// measure has the metrics say how a path of messages is.
+func (s *server) measure(path string, status func() wake.Status) {
+	labels := prometheus.Labels{"path": path}
+	gauge := func(name, help string, value func(wake.Status) float64) {
+		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return value(status()) }))
+	}
+	gauge("riverbeat_wake_up", "1 while heartbeats prove that messages about changes arrive by the path.", func(s wake.Status) float64 {
+		if s.State == wake.StateUp {
 			return 1
 		}
 		return 0
-	}))
+	})
+	gauge("riverbeat_wake_heartbeat_age_seconds", "Since the last heartbeat that came back by the path; infinite before the first.", func(s wake.Status) float64 {
+		if s.Heartbeat == 0 && s.State != wake.StateUp {
+			return math.Inf(1)
+		}
+		return s.Heartbeat.Seconds()
+	})
+	gauge("riverbeat_wake_heartbeat_seconds", "How long the last heartbeat by the path was under way.", func(s wake.Status) float64 {
+		return s.RoundTrip.Seconds()
+	})
+	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "riverbeat_wake_losses_total", Help: "How often the path has ceased to be proven.", ConstLabels: labels,
+	}, func() float64 { return float64(status().Losses) }))
 }
 
 func (s *server) handler() (_ http.Handler, err error) {
@@ -374,11 +405,11 @@ func (s *server) ready(ctx context.Context) []api.Check {
 		} else if since > 2*s.config.PollInterval+5*time.Second {
 			looked.Err = fmt.Errorf("last looked at the database %v ago", since.Round(time.Second))
 		}
-		checks = append(checks, looked, path("notify", s.listener.Connected()))
+		checks = append(checks, looked, path("notify", s.listener.Status()))
 		checks = append(checks, triggerChecks(s.scheduler)...)
 	}
 	if s.sub != nil {
-		checks = append(checks, path("redis", s.sub.Connected()))
+		checks = append(checks, path("redis", s.sub.Status()))
 	}
 	used, err := s.store.ZoneData(ctx)
 	if err != nil { // the checks above say why
@@ -400,12 +431,11 @@ func triggerChecks(s *scheduler.Scheduler) []api.Check {
 	return checks
 }
 
-func path(name string, connected bool) api.Check {
-	check := api.Check{Part: name}
-	if !connected {
-		check.Err = errors.New("is not connected: changes are found by the other paths and the poll")
+func path(name string, status wake.Status) api.Check {
+	if status.State == wake.StateUp {
+		return api.Check{Part: name, Detail: fmt.Sprintf("heartbeat %.1f s ago", status.Heartbeat.Seconds())}
 	}
-	return check
+	return api.Check{Part: name, Err: fmt.Errorf("%s; changes are found by the other paths and the poll", status.Reason)}
 }
 
 // serveHTTP serves until the context ends, then lets requests finish.

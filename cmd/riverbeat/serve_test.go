@@ -412,6 +412,8 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_POLL_INTERVAL=secret", 78, `RIVERBEAT_POLL_INTERVAL: must be a duration`},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=2m", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: is 2m0s, longer than RIVERBEAT_POLL_INTERVAL"},
 		{"RIVERBEAT_ROLES=api,secret", 78, "RIVERBEAT_ROLES: must be api, scheduler, worker"},
+		{"RIVERBEAT_HEARTBEAT_INTERVAL=99ms", 78, "RIVERBEAT_HEARTBEAT_INTERVAL: must be from 100ms to 1m"},
+		{"RIVERBEAT_HEARTBEAT_INTERVAL=61s", 78, "RIVERBEAT_HEARTBEAT_INTERVAL: must be from 100ms to 1m"},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=0", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: must be longer than 0s"},
 		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 0s to 1h"},
 		{"RIVERBEAT_ADDR=127.0.0.1:99999", 78, "RIVERBEAT_ADDR: must be host:port"},
@@ -470,7 +472,7 @@ func TestDevRunsOnAnEmptyMachineAndKeepsItsData(t *testing.T) {
 		return p
 	}
 	p := dev()
-	if got := p.ask("GET", "/readyz", nil, 200); got["status"] != "ok" || got["checks"].(map[string]any)["redis"] != "ok" {
+	if got := p.ask("GET", "/readyz", nil, 200); got["status"] != "ok" || !strings.HasPrefix(fmt.Sprint(got["checks"].(map[string]any)["redis"]), "ok: heartbeat ") {
 		t.Errorf("readyz says %v", got)
 	}
 	p.ask("POST", "/v1/schedules", webhookTo("hello", p.base+receiverPath, map[string]any{"cron": "* * * * * *"}), 201)
@@ -559,7 +561,8 @@ func TestMetricsAreServed(t *testing.T) {
 	p := h.start()
 	p.ask("POST", "/v1/schedules", noop("once", map[string]any{"at": in(0)}), 201)
 	for _, want := range []string{
-		`riverbeat_runs_total{outcome="enqueued",reason="schedule"} 1`, `riverbeat_wake_connected{path="notify"} 1`,
+		`riverbeat_runs_total{outcome="enqueued",reason="schedule"} 1`, `riverbeat_wake_up{path="notify"} 1`,
+		`riverbeat_wake_heartbeat_age_seconds{path="notify"} 0`, `riverbeat_wake_heartbeat_seconds{path="notify"} 0.0`, `riverbeat_wake_losses_total{path="notify"} 0`,
 		`riverbeat_dispatch_lateness_seconds_count 1`, `riverbeat_wake_messages_total{kind="change",path="notify"}`, "go_goroutines",
 	} {
 		eventually(t, "the metrics have "+want, func() bool {
