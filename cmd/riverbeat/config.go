@@ -27,6 +27,7 @@ type Config struct {
 	RedisURL          string
 	RedisSyncEnabled  bool
 	RedisChannel      string
+	APINotify         string
 
 	Addr  string
 	Roles []string
@@ -54,6 +55,12 @@ const (
 	roleWorker    = "worker"
 )
 
+// What api-notify may be.
+const (
+	notifyAlways   = "always"
+	notifyFallback = "fallback"
+)
+
 // flags declares every setting with its default and its reason. The variable of
 // a flag is its name in capitals behind RIVERBEAT_, but for the three that other
 // programs know too.
@@ -63,6 +70,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.RedisURL, "redis-url", "", "Redis that carries changes, as redis://user:password@host:6379/0 (default: no Redis, NOTIFY alone)")
 	f.BoolVar(&c.RedisSyncEnabled, "redis-sync-enabled", true, "announce and hear changes on Redis when redis-url is set")
 	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")
+	f.StringVar(&c.APINotify, "api-notify", notifyAlways, "whether the API's writes send NOTIFY, which makes writers wait for one another: always, or fallback, only while Redis doesn't prove that every scheduler hears it")
 	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
 	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
 	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
@@ -158,6 +166,12 @@ func (c *Config) check() error {
 	}
 	if c.HeartbeatInterval < 100*time.Millisecond || c.HeartbeatInterval > time.Minute {
 		add("heartbeat-interval", "must be from 100ms to 1m")
+	}
+	switch {
+	case c.APINotify != notifyAlways && c.APINotify != notifyFallback:
+		add("api-notify", "must be always or fallback")
+	case c.APINotify == notifyFallback && (c.RedisURL == "" || !c.RedisSyncEnabled):
+		add("api-notify", fmt.Sprintf("can be fallback only with %s set and %s true", variable("redis-url"), variable("redis-sync-enabled")))
 	}
 	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
 		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")

@@ -9,7 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,6 +67,7 @@ type server struct {
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
+	redisIsHeard  atomic.Bool      // by every live scheduler
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
 }
@@ -178,18 +180,20 @@ func (s *server) build() (err error) {
 			Hint: fmt.Sprintf("set %s to this database without a pooler that shares sessions", variable("listen-database-url")),
 		}
 		s.measure("notify", s.listener.Status)
-		if s.redis != nil {
-			s.sub = &wake.Subscriber{
-				Client: s.redis, Channel: s.config.RedisChannel, Heartbeat: s.config.HeartbeatInterval,
-				OnChange: s.hears(schedule.PathRedis), OnMessage: count("redis"), Log: s.log,
-			}
-			s.measure("redis", s.sub.Status)
+	}
+	if s.redis != nil && (s.scheduler != nil || s.config.APINotify == notifyFallback) {
+		s.sub = &wake.Subscriber{
+			Client: s.redis, Channel: s.config.RedisChannel, Heartbeat: s.config.HeartbeatInterval, OnMessage: count("redis"), Log: s.log,
 		}
+		if s.scheduler != nil { // else only Redis itself is proven by it
+			s.sub.OnChange = s.hears(schedule.PathRedis)
+		}
+		s.measure("redis", s.sub.Status)
 	}
 	return nil
 }
 
-// paths is how messages reach the scheduler.
+// paths is how messages reach the scheduler of this process.
 func (s *server) paths() []schedule.PathState {
 	states := []schedule.PathState{pathState(schedule.PathNotify, s.listener.Status())}
 	if s.sub != nil {
@@ -235,7 +239,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce})
+		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce, Alone: s.redisIsEnough})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
@@ -243,6 +247,10 @@ func (s *server) handler() (_ http.Handler, err error) {
 			return nil, fmt.Errorf("set up River UI: %w", err)
 		}
 		config.RiverUI = s.pages
+		if s.publisher != nil && s.config.APINotify == notifyFallback {
+			service := config.Service
+			s.publisher.OnLost = func() { go service.AnnounceAnew(context.Background()) }
+		}
 	}
 	return api.New(config), nil
 }
@@ -254,6 +262,42 @@ func (s *server) announce(c schedule.Change) {
 		s.scheduler.Notify(c, schedule.PathLocal)
 	}
 	s.publisher.Announce(c)
+}
+
+// redisIsEnough reports whether Redis alone may carry a change: by all that is
+// known, it takes what is announced, and every live scheduler hears it.
+func (s *server) redisIsEnough() bool {
+	return s.config.APINotify == notifyFallback && s.redisIsHeard.Load() && s.publisher.Healthy() && s.sub.Status().State == wake.StateUp
+}
+
+// watchPaths follows how the paths are: those of the live schedulers for
+// redisIsEnough, and its own for others who do so.
+func (s *server) watchPaths(ctx context.Context) {
+	tick := time.NewTicker(s.config.HeartbeatInterval)
+	defer tick.Stop()
+	var last wake.State
+	for {
+		if s.config.APINotify == notifyFallback {
+			schedulers, _, err := s.store.Schedulers(ctx)
+			s.redisIsHeard.Store(err == nil && !slices.ContainsFunc(schedulers, isDeaf))
+		}
+		if state := s.sub.Status().State; s.scheduler != nil && state != last {
+			last = state
+			s.scheduler.Notify(schedule.Change{Op: schedule.OpAsked}, schedule.PathLocal) // it reports at once
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// isDeaf reports whether a live scheduler may miss what Redis carries.
+func isDeaf(s db.Scheduler) bool {
+	return s.Alive && !slices.ContainsFunc(s.Paths, func(p schedule.PathState) bool {
+		return p.Path == schedule.PathRedis && p.State == string(wake.StateUp)
+	})
 }
 
 // hears is what takes the changes that come by the path.
@@ -318,6 +362,7 @@ func (s *server) runRoles(ctx context.Context) error {
 	}
 	if s.sub != nil {
 		group.Go(func() error { return s.sub.Run(ctx) })
+		group.Go(func() error { s.watchPaths(ctx); return nil })
 	}
 	if s.config.has(roleWorker) {
 		group.Go(func() error { return s.work(ctx) })
@@ -380,62 +425,6 @@ func (s *server) publisherRun(ctx context.Context) error {
 		return nil
 	}
 	return s.publisher.Run(ctx)
-}
-
-// ready says how each part is. Only what requests and runs need makes the
-// process unready; the paths of messages may be lost without harm.
-func (s *server) ready(ctx context.Context) []api.Check {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	checks := []api.Check{{Part: "postgresql", Required: true, Err: s.store.Ping(ctx)}}
-	if checks[0].Err != nil {
-		checks[0].Err = errors.New("can't be reached") // the reason is in the log
-	}
-	schema := api.Check{Part: "schema", Required: true}
-	if err := s.checkSchema(ctx); errors.Is(err, db.ErrNotMigrated) {
-		schema.Err = err
-	} else if err != nil {
-		schema.Err = errors.New("can't be checked")
-	}
-	checks = append(checks, schema)
-	if s.scheduler != nil {
-		looked := api.Check{Part: "scheduler", Required: true}
-		if since, ok := s.scheduler.SinceLastLook(); !ok {
-			looked.Err = errors.New("has not looked at the database yet")
-		} else if since > 2*s.config.PollInterval+5*time.Second {
-			looked.Err = fmt.Errorf("last looked at the database %v ago", since.Round(time.Second))
-		}
-		checks = append(checks, looked, path("notify", s.listener.Status()))
-		checks = append(checks, triggerChecks(s.scheduler)...)
-	}
-	if s.sub != nil {
-		checks = append(checks, path("redis", s.sub.Status()))
-	}
-	used, err := s.store.ZoneData(ctx)
-	if err != nil { // the checks above say why
-		used.Newest = ""
-	}
-	return append(checks, zonesCheck(s.zones, used.Newest, time.Now()))
-}
-
-// triggerChecks says which of the database's triggers were missing at the last poll.
-func triggerChecks(s *scheduler.Scheduler) []api.Check {
-	keeping, announcing := s.MissingTriggers()
-	checks := []api.Check{{Part: "triggers", Required: true}, {Part: "announcing triggers"}}
-	if len(keeping) > 0 {
-		checks[0].Err = fmt.Errorf("missing or disabled: %s: schedules that are written may never run", strings.Join(keeping, ", "))
-	}
-	if len(announcing) > 0 {
-		checks[1].Err = fmt.Errorf("missing or disabled: %s: what SQL writes is found by the poll", strings.Join(announcing, ", "))
-	}
-	return checks
-}
-
-func path(name string, status wake.Status) api.Check {
-	if status.State == wake.StateUp {
-		return api.Check{Part: name, Detail: fmt.Sprintf("heartbeat %.1f s ago", status.Heartbeat.Seconds())}
-	}
-	return api.Check{Part: name, Err: fmt.Errorf("%s; changes are found by the other paths and the poll", status.Reason)}
 }
 
 // serveHTTP serves until the context ends, then lets requests finish.
