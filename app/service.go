@@ -85,16 +85,27 @@ func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, 
 	// Only now is it known whether it was enough: what is announced is either under
 	// way, or was before Announce's way was lost.
 	if alone && !s.config.Alone() {
-		s.AnnounceAnew(context.WithoutCancel(ctx))
+		s.AnnounceAnew(context.WithoutCancel(ctx), []schedule.Change{*change})
 	}
 	return nil
 }
 
-// AnnounceAnew has the schedulers look at everything by NOTIFY, because what
-// Announce was told may not have reached them. Where that fails, the poll finds
-// what changed.
-func (s *Service) AnnounceAnew(ctx context.Context) {
-	_ = s.store.InTx(ctx, func(tx *db.Tx) error { return tx.AnnounceMany(ctx) })
+// maxAnew is how many changes are announced anew one by one.
+const maxAnew = 100
+
+// AnnounceAnew tells the schedulers of changes by NOTIFY, because what Announce was
+// told may not have reached them. Where that fails, the poll finds what changed.
+func (s *Service) AnnounceAnew(ctx context.Context, changes []schedule.Change) {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c schedule.Change) bool { return c.Op == schedule.OpAsked })
+	if len(changes) == 0 {
+		return
+	}
+	_ = s.store.InTx(ctx, func(tx *db.Tx) error {
+		if len(changes) > maxAnew || slices.ContainsFunc(changes, func(c schedule.Change) bool { return !c.Known() }) {
+			return tx.AnnounceMany(ctx)
+		}
+		return tx.AnnounceEach(ctx, changes)
+	})
 }
 
 // Key names one schedule; see db.Key.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -590,7 +591,19 @@ func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
 	equal(t, "announced by NOTIFY while it is", len(heard()), 1)
 	alone = []bool{true, false}
 	create("lost")
-	equal(t, "announced by NOTIFY when the other way was lost meanwhile", heard(), []string{"{}"})
+	if payloads := heard(); len(payloads) != 1 || !strings.HasPrefix(payloads[0], `{"op":"created","id":"`) {
+		t.Errorf("announced by NOTIFY when the other way was lost meanwhile: %v", payloads)
+	}
+	many := make([]schedule.Change, 101)
+	for i := range many {
+		many[i] = schedule.Change{Op: schedule.OpUpdated, ID: schedule.ID{byte(i + 1)}, Version: 1}
+	}
+	s.AnnounceAnew(t.Context(), many[:100])
+	equal(t, "a hundred changes", len(heard()), 100)
+	s.AnnounceAnew(t.Context(), many)
+	equal(t, "more than a hundred", heard(), []string{"{}"})
+	s.AnnounceAnew(t.Context(), []schedule.Change{{Op: schedule.OpAsked}})
+	equal(t, "no change", len(heard()), 0)
 	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.schedules SET description = 'by SQL' WHERE name = 'quiet'`); err != nil {
 		t.Fatal(err)
 	}

@@ -372,6 +372,33 @@ func (tx *Tx) Transaction(ctx context.Context) (uint64, error) {
 	return strconv.ParseUint(text, 10, 64)
 }
 
+const announceMany = `
+SELECT pg_notify('riverbeat_schedules', '{}')
+WHERE pg_notification_queue_usage() <= 0.5`
+
+// AnnounceMany tells the schedulers to look at everything, as the triggers do
+// after a statement that changed many schedules.
+func (tx *Tx) AnnounceMany(ctx context.Context) error {
+	_, err := tx.Exec(ctx, announceMany)
+	return wrap(err, "announce a change of many")
+}
+
+const announceEach = `
+SELECT pg_notify('riverbeat_schedules', format('{"op":"%s","id":"%s","version":%s}', op, id, version))
+FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS n (op, id, version)
+WHERE pg_notification_queue_usage() <= 0.5`
+
+// AnnounceEach tells the schedulers of changes that are Known, as the triggers do
+// after a statement that changed one.
+func (tx *Tx) AnnounceEach(ctx context.Context, changes []schedule.Change) error {
+	ops, ids, versions := make([]string, len(changes)), make([][16]byte, len(changes)), make([]int64, len(changes))
+	for i, c := range changes {
+		ops[i], ids[i], versions[i] = string(c.Op), c.ID, c.Version
+	}
+	_, err := tx.Exec(ctx, announceEach, ops, ids, versions)
+	return wrap(err, "announce changes")
+}
+
 const ask = `
 SELECT pg_notify('riverbeat_schedules', '{"op":"asked"}')
 WHERE pg_notification_queue_usage() <= 0.5`

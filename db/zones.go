@@ -139,14 +139,3 @@ func (tx *Tx) cursors(ctx context.Context, query string, ids []schedule.ID, doin
 	cursors, err := collectCursors(rows)
 	return cursors, wrap(err, doing)
 }
-
-const announceMany = `
-SELECT pg_notify('riverbeat_schedules', '{}')
-WHERE pg_notification_queue_usage() <= 0.5`
-
-// AnnounceMany tells the schedulers to look at everything, as the triggers do
-// after a statement that changed many schedules.
-func (tx *Tx) AnnounceMany(ctx context.Context) error {
-	_, err := tx.Exec(ctx, announceMany)
-	return wrap(err, "announce a change of many")
-}

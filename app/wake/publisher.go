@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,14 +31,16 @@ const (
 type Publisher struct {
 	// OnLost, if set before Run, is called when Redis stops taking what is
 	// announced: once for each time that Healthy turns false, by Run's goroutine,
-	// while changes are waiting, so that they can be told in another way. What is
-	// announced while it isn't Healthy is the caller's to tell. It must not block.
-	OnLost func()
+	// with the changes that are waiting, so that they can be told in another way.
+	// What is announced while it isn't Healthy is the caller's to tell. It must not
+	// block.
+	OnLost func(waiting []schedule.Change)
 
 	client    *redis.Client
 	channel   string
 	log       *slog.Logger
-	queue     chan string
+	queue     chan schedule.Change
+	backlog   []schedule.Change // taken from the queue, for Run alone
 	dropped   atomic.Int64
 	failing   atomic.Bool
 	overflown atomic.Bool // something was dropped that nobody has been told of
@@ -53,7 +56,7 @@ func NewPublisher(client *redis.Client, channel string, log *slog.Logger) *Publi
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Publisher{client: client, channel: channel, log: log, queue: make(chan string, queueLength)}
+	return &Publisher{client: client, channel: channel, log: log, queue: make(chan schedule.Change, queueLength)}
 }
 
 // Announce has the change sent soon. It never blocks, and the change may be lost:
@@ -63,7 +66,7 @@ func (p *Publisher) Announce(c schedule.Change) {
 		return
 	}
 	select {
-	case p.queue <- encodeRedis(c, time.Now()):
+	case p.queue <- c:
 	default:
 		p.dropped.Add(1)
 		p.overflown.Store(true)
@@ -88,13 +91,13 @@ func (p *Publisher) Run(ctx context.Context) error {
 	link := newLink("redis publisher", p.log)
 	// What is being sent when the context ends is sent to the end.
 	unstopped := context.WithoutCancel(ctx)
-	var batch []string
+	var batch []schedule.Change
 	for ctx.Err() == nil {
-		if len(batch) == 0 {
+		if batch = p.gather(batch); len(batch) == 0 {
 			select {
 			case <-ctx.Done():
-			case message := <-p.queue:
-				batch = p.gather(append(batch, message))
+			case c := <-p.queue:
+				batch = append(batch, c)
 			}
 			continue
 		}
@@ -111,12 +114,12 @@ func (p *Publisher) Run(ctx context.Context) error {
 }
 
 // drain sends the batch and what is still queued, while that works.
-func (p *Publisher) drain(ctx context.Context, batch []string) {
+func (p *Publisher) drain(ctx context.Context, batch []schedule.Change) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	for batch = p.gather(batch); len(batch) > 0; batch = p.gather(batch[:0]) {
 		if err := p.send(ctx, batch); err != nil {
-			left := len(batch) + len(p.queue)
+			left := len(batch) + len(p.backlog) + len(p.queue)
 			p.dropped.Add(int64(left))
 			p.log.WarnContext(ctx, "changes were not announced", "path", "redis publisher", "changes", left, "err", err)
 			return
@@ -124,15 +127,18 @@ func (p *Publisher) drain(ctx context.Context, batch []string) {
 	}
 }
 
-// gather adds to the batch what is queued, without waiting.
-func (p *Publisher) gather(batch []string) []string {
+// gather adds to the batch what is waiting, without waiting itself.
+func (p *Publisher) gather(batch []schedule.Change) []schedule.Change {
 	if p.overflown.Swap(false) {
-		batch = append(batch, encodeRedis(schedule.Change{}, time.Now()))
+		batch = append(batch, schedule.Change{})
+	}
+	if n := min(len(p.backlog), batchLength-len(batch)); n > 0 {
+		batch, p.backlog = append(batch, p.backlog[:n]...), p.backlog[n:]
 	}
 	for len(batch) < batchLength {
 		select {
-		case message := <-p.queue:
-			batch = append(batch, message)
+		case c := <-p.queue:
+			batch = append(batch, c)
 		default:
 			return batch
 		}
@@ -141,21 +147,24 @@ func (p *Publisher) gather(batch []string) []string {
 }
 
 // send publishes the batch, and minds what that says of Redis.
-func (p *Publisher) send(ctx context.Context, batch []string) error {
+func (p *Publisher) send(ctx context.Context, batch []schedule.Change) error {
 	err := p.publish(ctx, batch)
 	if wasFailing := p.failing.Swap(err != nil); err != nil && !wasFailing && p.OnLost != nil {
-		p.OnLost()
+		for range len(p.queue) { // only this goroutine takes from it
+			p.backlog = append(p.backlog, <-p.queue)
+		}
+		p.OnLost(slices.Concat(batch, p.backlog))
 	}
 	return err
 }
 
 // publish takes one round trip. If it fails, some may have arrived.
-func (p *Publisher) publish(ctx context.Context, batch []string) error {
+func (p *Publisher) publish(ctx context.Context, batch []schedule.Change) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		for _, message := range batch {
-			pipe.Publish(ctx, p.channel, message)
+		for _, c := range batch {
+			pipe.Publish(ctx, p.channel, encodeRedis(c, time.Now()))
 		}
 		return nil
 	})

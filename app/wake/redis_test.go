@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -518,9 +519,12 @@ func TestAPublisherKnowsWhetherRedisTakesWhatItSends(t *testing.T) {
 	log, book := newLog(t)
 	p := NewPublisher(newClient(t, server.URL()), "", log)
 	outages := make(chan struct{}, 100)
-	p.OnLost = func() {
+	p.OnLost = func(waiting []schedule.Change) {
 		if p.Healthy() {
 			t.Error("healthy when it is lost")
+		}
+		if len(waiting) != 1 || waiting[0] != knownChange {
+			t.Errorf("waiting when it is lost: %v", waiting)
 		}
 		outages <- struct{}{}
 	}
@@ -649,5 +653,24 @@ func (f *feed) expectAmong(t *testing.T, want schedule.Change) {
 		default:
 			return
 		}
+	}
+}
+
+func TestAPublisherSaysWhatIsWaitingWhenRedisIsLost(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	log, _ := newLog(t)
+	p := NewPublisher(newClient(t, server.URL()), "", log)
+	lost := make(chan []schedule.Change, 1)
+	p.OnLost = func(waiting []schedule.Change) { lost <- waiting }
+	server.Stop()
+	var all []schedule.Change
+	for n := range int64(3*batchLength + 7) {
+		all = append(all, schedule.Change{Op: schedule.OpUpdated, ID: knownChange.ID, Version: n + 1})
+		p.Announce(all[n])
+	}
+	start(t, p.Run)
+	if waiting := next(t, "call of OnLost", lost); !slices.Equal(waiting, all) {
+		t.Errorf("%d of %d changes are waiting", len(waiting), len(all))
 	}
 }

@@ -249,7 +249,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		config.RiverUI = s.pages
 		if s.publisher != nil && s.config.APINotify == notifyFallback {
 			service := config.Service
-			s.publisher.OnLost = func() { go service.AnnounceAnew(context.Background()) }
+			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(context.Background(), waiting) }
 		}
 	}
 	return api.New(config), nil

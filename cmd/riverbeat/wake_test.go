@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/riverbeat/riverbeat/app/wake/proxytest"
 	"github.com/riverbeat/riverbeat/app/wake/redistest"
 )
 
@@ -152,5 +154,100 @@ func TestWithRedisOffAChangeByNameWaitsForNoInterval(t *testing.T) {
 	h.becomes("half a second has passed", `SELECT clock_timestamp() > created_at + interval '0.5 s' FROM riverbeat.schedules`)
 	h.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ('soon', clock_timestamp() + interval '1 second', 'noop')`)
 	h.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+	h.equals("runs more than a second late", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '1 second'`)
+}
+
+func TestAFrozenListenerIsNoticedHealedAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	const heartbeat = 200 * time.Millisecond
+	h := newHouse(t)
+	proxy, url := h.behindProxy()
+	p := h.start("RIVERBEAT_LISTEN_DATABASE_URL="+url, "RIVERBEAT_HEARTBEAT_INTERVAL=200ms", "RIVERBEAT_POLL_INTERVAL=10m", "RIVERBEAT_ROLES=api,scheduler", "RIVERBEAT_MIN_SYNC_INTERVAL=0.1")
+	eventually(t, "NOTIFY is proven", func() bool { _, body := p.readyz(); return strings.Contains(body, `"notify":"ok`) })
+
+	proxy.Freeze()
+	frozen := time.Now()
+	eventually(t, "readyz says that it isn't proven", func() bool {
+		status, body := p.readyz()
+		if status != http.StatusOK {
+			t.Fatalf("a path that is lost does no harm, and readyz says %d: %s", status, body)
+		}
+		return !strings.Contains(body, `"notify":"ok`)
+	})
+	if took := time.Since(frozen); took > 3*heartbeat+2*time.Second { // the rest is for a machine that is busy
+		t.Errorf("it was noticed after %v", took)
+	}
+	h.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ('unheard', clock_timestamp(), 'noop')`)
+	for time.Since(frozen) < 15*heartbeat {
+		if _, body := p.readyz(); strings.Contains(body, `"notify":"ok`) {
+			t.Fatalf("frozen, it says %s", body)
+		}
+	}
+	h.equals("runs meanwhile", 0, `SELECT count(*) FROM riverbeat.runs`)
+
+	proxy.Thaw()
+	h.becomes("what was written meanwhile has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+	eventually(t, "readyz is fine again", func() bool { _, body := p.readyz(); return strings.Contains(body, `"status":"ok"`) })
+	if lost, back := p.times("wake path is lost"), p.times("wake path is back"); lost != 1 || back != 1 {
+		t.Errorf("lost %d times, back %d times", lost, back)
+	}
+}
+
+// behindProxy is a URL that leads to the house's database through a proxy.
+func (h *house) behindProxy() (*proxytest.Proxy, string) {
+	h.t.Helper()
+	u, err := url.Parse(h.url)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	proxy := proxytest.Start(h.t, u.Host)
+	u.Host = proxy.Addr()
+	return proxy, u.String()
+}
+
+func TestWhenNothingAnswersReadyzSaysSoAndAllComesBackByItself(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	proxy, url := h.behindProxy()
+	p := launch(t, []string{"serve"}, "DATABASE_URL="+url, "RIVERBEAT_HEARTBEAT_INTERVAL=200ms", "RIVERBEAT_POLL_INTERVAL=10m")
+	p.waitReady()
+	proxy.Freeze()
+	eventually(t, "it isn't ready", func() bool { return p.status("/readyz") == http.StatusServiceUnavailable })
+	h.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ('unheard', clock_timestamp(), 'noop')`)
+	if p.status("/livez") != http.StatusOK {
+		t.Error("it isn't alive")
+	}
+	proxy.Thaw()
+	p.waitReady()
+	h.becomes("what was written meanwhile has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+}
+
+func TestTheAPIDoesWithoutNOTIFYWhileRedisReachesEveryScheduler(t *testing.T) {
+	t.Parallel()
+	h, redis := newHouse(t), redistest.Start(t)
+	settings := []string{"REDIS_URL=" + redis.URL(), "RIVERBEAT_POLL_INTERVAL=10m", "RIVERBEAT_HEARTBEAT_INTERVAL=200ms"}
+	scheduler := h.start(append(settings, "RIVERBEAT_ROLES=scheduler")...)
+	api := h.start(append(settings, "RIVERBEAT_ROLES=api", "RIVERBEAT_API_NOTIFY=fallback")...)
+	notified := func() float64 {
+		return scheduler.metric("riverbeat_wake_messages_total", `path="notify"`, `kind="change"`)
+	}
+	made := 0
+	// create makes schedules until one was announced as it should be, and says how
+	// many NOTIFY carried.
+	create := func() float64 {
+		t.Helper()
+		before := notified()
+		made++
+		api.ask("POST", "/v1/schedules?wait=applied&timeout=20s", noop(numbered(made), map[string]any{"at": in(time.Second)}), 201)
+		h.becomes("it has run", `SELECT count(*) = $1 FROM riverbeat.runs`, made)
+		return notified() - before
+	}
+	eventually(t, "Redis alone carries a change", func() bool { return create() == 0 })
+	redis.Freeze()
+	if create() != 1 {
+		t.Error("Redis doesn't take a message, and there is no NOTIFY")
+	}
+	redis.Thaw()
+	eventually(t, "Redis alone carries a change again", func() bool { return create() == 0 })
 	h.equals("runs more than a second late", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '1 second'`)
 }
