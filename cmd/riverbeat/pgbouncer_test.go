@@ -72,6 +72,7 @@ func TestBehindPgBouncerAloneThePollsCarryOnAndItSaysSo(t *testing.T) {
 	through := "DATABASE_URL=" + pgbouncertest.URL(t, h.url)
 	p := h.start(through, "RIVERBEAT_POLL_INTERVAL=500ms", "RIVERBEAT_MIN_SYNC_INTERVAL=0.5", allowLoopback)
 	p.said("the workers poll for jobs", "RIVERBEAT_LISTEN_DATABASE_URL")
+	p.said("wake path hears nothing", "RIVERBEAT_LISTEN_DATABASE_URL")
 
 	p.ask("POST", "/v1/schedules", webhookTo("posted", target.URL, map[string]any{"at": in(time.Second)}), 201)
 	p.ranOnce(h, target, "posted")
@@ -82,8 +83,8 @@ func TestBehindPgBouncerAloneThePollsCarryOnAndItSaysSo(t *testing.T) {
 	if replan := h.launch([]string{"replan", "--dry-run"}, through); replan.exitCode() != 0 {
 		t.Errorf("replan: %v", replan.log())
 	}
-	if n := p.times("the workers poll for jobs"); n != 1 {
-		t.Errorf("it said %d times that the workers poll", n)
+	if workers, listener := p.times("the workers poll for jobs"), p.times("wake path hears nothing"); workers != 1 || listener != 1 {
+		t.Errorf("it said %d times that the workers poll, and %d times that NOTIFY doesn't come", workers, listener)
 	}
 	if n := p.times(`"level":"ERROR"`) + p.times("SQLSTATE"); n != 0 {
 		t.Errorf("%d errors", n)
