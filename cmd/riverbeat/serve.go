@@ -102,7 +102,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	if err := s.build(); err != nil {
 		return err
 	}
-	handler, err := s.handler()
+	handler, err := s.handler(ctx)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (s *server) measure(path string, status func() wake.Status) {
 	}, func() float64 { return float64(status().Losses) }))
 }
 
-func (s *server) handler() (_ http.Handler, err error) {
+func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	config := api.Config{
 		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
@@ -248,8 +248,8 @@ func (s *server) handler() (_ http.Handler, err error) {
 		}
 		config.RiverUI = s.pages
 		if s.publisher != nil && s.config.APINotify == notifyFallback {
-			service := config.Service
-			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(context.Background(), waiting) }
+			service, unstopped := config.Service, context.WithoutCancel(ctx)
+			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(unstopped, waiting) }
 		}
 	}
 	return api.New(config), nil
