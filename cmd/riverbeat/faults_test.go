@@ -185,7 +185,7 @@ func (tr *trial) hold(do func()) {
 	}
 }
 
-// The numbers are those of the catalogue of faults that CONTRIBUTING.md names.
+// Each fault has a number, by which its figures can be followed from run to run.
 func TestFaultsLoseDoubleAndHurryNothing(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
