@@ -160,7 +160,7 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 			}
 		})
 	}
-	took := make([]time.Duration, 0, b.N)
+	took, before := make([]time.Duration, 0, b.N), e.count.Load()
 	b.ResetTimer()
 	for range b.N {
 		transaction, sent, err := e.one(ctx, 0)
@@ -172,6 +172,9 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 		time.Sleep(2 * time.Millisecond) // idle is idle
 	}
 	b.StopTimer()
+	if busy {
+		b.ReportMetric(float64(e.count.Load()-before)/b.Elapsed().Seconds(), "edits/s")
+	}
 	slices.Sort(took)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
