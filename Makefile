@@ -59,8 +59,8 @@ fuzz: go ## Run each fuzz target for a moment (FUZZTIME=10s)
 clean: ## Remove what was built
 	rm -rf bin
 
-deps: go ## Bring what the tests need: PostgreSQL, redis-server, PgBouncer, Chromium, a C compiler
-	@sh -c "$$bring" bring postgres redis pgbouncer chromium compiler
+deps: go ## Bring what the tests need: PostgreSQL, redis-server, PgBouncer, Chromium, libfaketime, a C compiler
+	@sh -c "$$bring" bring postgres redis pgbouncer chromium faketime compiler
 
 deps-run: go ## Bring what `make run` needs: PostgreSQL
 	@sh -c "$$bring" bring postgres
@@ -94,6 +94,7 @@ have() {
 			! command -v $$browser >/dev/null || return 0
 		done
 		[ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ] ;;
+	faketime) [ "$$(uname -s)" != Linux ] || ls /usr/lib*/faketime/libfaketime.so.1 /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null | grep -q . ;;
 	compiler) # the race detector needs cgo: a compiler and the C library's headers
 		echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null 2>&1 ;;
 	esac
@@ -127,6 +128,7 @@ for name in $$missing; do
 		echo "Chromium is missing. Type:" >&2
 		echo "  curl -fLO https://dl.google.com/linux/direct/google-chrome-stable_current_amd64.deb && apt-get install -y ./google-chrome-stable_current_amd64.deb" >&2
 		exit 1 ;;
+	*:faketime) packages="$$packages libfaketime" ;;
 	*:chromium) packages="$$packages chromium" ;;
 	*debian*:compiler|*ubuntu*:compiler) packages="$$packages gcc libc6-dev" ;;
 	*alpine*:compiler) packages="$$packages gcc musl-dev" ;;

@@ -53,8 +53,28 @@ func (s *Scheduler) report(ctx context.Context) error {
 			learnt = append(learnt, l)
 		}
 	}
+	lookedHere := s.lookedHere
 	s.mu.Unlock()
-	return s.store.Report(ctx, &self, time.Since(s.started), look, learnt)
+	now, err := s.store.Report(ctx, &self, time.Since(s.started), look, learnt)
+	if err == nil && !lookedHere.IsZero() {
+		s.checkClock(now.Sub(look.At.Add(time.Since(lookedHere))))
+	}
+	return err
+}
+
+// maxDrift is how far the database's clock may have moved against this process's
+// since the last look: more than a report takes.
+const maxDrift = 500 * time.Millisecond
+
+// checkClock looks again when one of the clocks has jumped, or this machine was
+// suspended: the alarm stands at an instant of the database's clock, and is waited
+// for by this process's.
+func (s *Scheduler) checkClock(drift time.Duration) {
+	if drift.Abs() < maxDrift {
+		return
+	}
+	s.log.Warn("the database's clock has moved against this machine's: looking again", "by", drift)
+	signal(s.planned)
 }
 
 // checkTriggers looks whether the database still has the triggers that riverbeat

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -49,7 +51,7 @@ func newTrial(h *house, schedules, schedulers int, settings ...string) *trial {
 }
 
 // ownServer is a house on a PostgreSQL server of its own, which may be killed.
-func ownServer(t *testing.T) (*house, *localpg.Server) {
+func ownServer(t *testing.T, env ...string) (*house, *localpg.Server) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "riverbeat-faults-")
 	if err != nil {
@@ -59,7 +61,7 @@ func ownServer(t *testing.T) (*house, *localpg.Server) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	server, err := localpg.Start(t.Context(), localpg.Config{DataDir: filepath.Join(dir, "pg"), Durable: true})
+	server, err := localpg.Start(t.Context(), localpg.Config{DataDir: filepath.Join(dir, "pg"), Durable: true, Env: env})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,6 +388,159 @@ func TestARowHeldForLongDelaysNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.check("F-24 a row held for long", time.Now())
+}
+
+// The database's clock decides what is due, so it is that clock which is set wrong:
+// two minutes ahead, then a minute and a half back, then right.
+func TestAClockThatJumpsDoublesNothingAndStopsNothing(t *testing.T) {
+	t.Parallel()
+	var libraries []string
+	for _, place := range []string{"/usr/lib/*/faketime", "/usr/lib*/faketime"} {
+		found, err := filepath.Glob(place + "/libfaketime.so.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		libraries = append(libraries, found...)
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("the server's clock is set as Linux lets it")
+	}
+	if len(libraries) == 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("libfaketime is missing: make deps brings it")
+		}
+		t.Skip("libfaketime, which sets the server's clock, is missing: make deps brings it")
+	}
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	dir := filepath.Join(os.TempDir(), fmt.Sprint("riverbeat-clock-", os.Getpid())) // where the server's user may read it
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	clock := filepath.Join(dir, "clock")
+	set := func(offset string) {
+		t.Helper()
+		if err := os.WriteFile(clock+".new", []byte(offset+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(clock+".new", clock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("+0")
+	h, server := ownServer(t, "LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+	tr := newTrial(h, 40, 2)
+	tr.server = server
+	runs := func() int { return value[int](h, `SELECT count(*) FROM riverbeat.runs WHERE outcome = 'enqueued'`) }
+	before := value[time.Time](h, `SELECT clock_timestamp()`)
+	set("+120")
+	h.becomes("the clock has jumped", `SELECT clock_timestamp() > $1::timestamptz + interval '100 s'`, before)
+	h.becomes("what is due by it has run", `SELECT count(DISTINCT schedule_id) = 40 FROM riverbeat.runs WHERE scheduled_for > $1::timestamptz + interval '121 s'`, before)
+	set("+30")
+	h.becomes("the clock is back", `SELECT clock_timestamp() < $1::timestamptz + interval '100 s'`, before)
+	at := runs()
+	time.Sleep(*faultTime / 2)
+	if n := runs() - at; n > 40 { // those that were being fired as the clock jumped
+		t.Errorf("%d runs of instants that the ledger has had", n)
+	}
+	set("+120")
+	h.becomes("the clock is right again", `SELECT clock_timestamp() > $1::timestamptz + interval '100 s'`, before)
+	tr.check("F-43 the database's clock jumps", time.Now())
+}
+
+// A backup that is restored knows nothing of what ran after it. What is owed since is
+// made up for as the policy says, and who gets a run twice can tell by its id.
+func TestARestoredBackupGoesOnAndKeepsTheIDsOfItsRuns(t *testing.T) {
+	t.Parallel()
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	tr := newTrial(newHouse(t), 20, 1)
+	file := filepath.Join(t.TempDir(), "dump")
+	run := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	run("pg_dump", "-Fc", "-f", file, tr.url)
+	dumped := value[int](tr.house, `SELECT count(*) FROM riverbeat.runs`)
+	tr.becomes("they have run on", `SELECT count(*) > $1 + 60 FROM riverbeat.runs`, dumped)
+	if code := tr.schedulers[0].stop(); code != 0 {
+		t.Errorf("it exits with %d", code)
+	}
+	ids := func(h *house) map[string]string {
+		t.Helper()
+		rows, err := h.pool.Query(t.Context(), `SELECT (metadata->'riverbeat'->>'schedule_id') || (metadata->'riverbeat'->>'scheduled_for'), metadata->'riverbeat'->>'run_id' FROM river_job`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := map[string]string{}
+		var run, id string
+		if _, err := pgx.ForEachRow(rows, []any{&run, &id}, func() error { ids[run] = id; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	before := ids(tr.house)
+
+	url := dbtest.Empty(t)
+	run("pg_restore", "--no-owner", "-d", url, file)
+	restored := &trial{house: &house{t: t, url: url, pool: dbtest.Open(t, url)}, settings: tr.settings, schedules: 20}
+	restored.add()
+	restored.check("F-30 a backup restored", time.Now())
+	again := 0
+	for run, id := range ids(restored.house) {
+		if first, ok := before[run]; ok && first != id {
+			t.Fatalf("%s was %s and is %s", run, first, id)
+		} else if ok {
+			again++
+		}
+	}
+	if again <= dumped {
+		t.Errorf("%d runs are those of before the restore, %d of them from the backup: none ran again", again, dumped)
+	}
+}
+
+// A scheduler that freezes while it reads a large answer keeps its rows no longer
+// than one that freezes between two statements.
+func TestASchedulerFrozenInALargeAnswerDelaysItsRowsBySeconds(t *testing.T) {
+	t.Parallel()
+	slots <- struct{}{}
+	defer func() { <-slots }()
+	h := newHouse(t)
+	direct := *h
+	proxy, url := h.behindProxy()
+	settings := []string{"RIVERBEAT_ROLES=scheduler", "RIVERBEAT_POLL_INTERVAL=10m", "RIVERBEAT_MIN_SYNC_INTERVAL=0.1"}
+	frozen := h.start(append(settings, "DATABASE_URL="+url, "RIVERBEAT_LISTEN_DATABASE_URL="+h.url)...)
+	h.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind, job_args)
+		SELECT 'n' || n, clock_timestamp() + interval '3 seconds', 'noop', jsonb_build_object('large', repeat('x', 60000)) FROM generate_series(1, 1000) n`)
+	h.becomes("all are planned", `SELECT count(*) = 0 FROM riverbeat.cursors WHERE dirty`)
+	reading := func() bool {
+		return value[bool](&direct, `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'riverbeat-scheduler' AND wait_event = 'ClientWrite'`)
+	}
+	h.becomes("it is nearly time", `SELECT min(at) < clock_timestamp() + interval '500 ms' FROM riverbeat.schedules`)
+	proxy.Freeze()
+	for deadline := time.Now().Add(10 * time.Second); !reading(); {
+		if time.Now().After(deadline) {
+			t.Fatal("no large answer was read")
+		}
+		proxy.Thaw()
+		time.Sleep(time.Millisecond)
+		proxy.Freeze()
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := frozen.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	h.start(settings...)
+	h.becomes("all have run", `SELECT count(*) = 1000 FROM riverbeat.runs`)
+	late := value[float64](h, `SELECT extract(epoch FROM max(created_at - scheduled_for))::float8 FROM riverbeat.runs`)
+	t.Logf("F-04 frozen in a large answer: max_late=%.2fs", late)
+	if err := frozen.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	h.equals("jobs", 1000, `SELECT count(*) FROM river_job`)
 }
 
 // The release's question: two thousand schedules every second over two schedulers,

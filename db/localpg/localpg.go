@@ -61,6 +61,8 @@ type Config struct {
 	Durable bool
 	// Settings go to the server as -c name=value, after and over our own.
 	Settings map[string]string
+	// Env goes to the server's environment, as name=value, after and over our own.
+	Env []string
 	// Log hears of starts and stops. Nil: nobody does.
 	Log *slog.Logger
 }
@@ -196,7 +198,7 @@ func (s *Server) initialize(ctx context.Context) error {
 		args = append(args, "--no-sync")
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.config.BinDir, "initdb"), args...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", environment(), childAttributes(s.account)
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", append(environment(), s.config.Env...), childAttributes(s.account)
 	cmd.WaitDelay = 5 * time.Second // its own children may hold the pipe for a moment when it is killed
 	runtime.LockOSThread()          // see spawn
 	defer runtime.UnlockOSThread()
@@ -354,7 +356,7 @@ func (s *Server) launch(ctx context.Context) error {
 // the thread that started it.
 func (s *Server) spawn(ctx context.Context, log *os.File) (*process, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.config.BinDir, "postgres"), s.arguments()...)
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", environment(), childAttributes(s.account)
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", append(environment(), s.config.Env...), childAttributes(s.account)
 	cmd.Stdout, cmd.Stderr = log, log
 
 	p := &process{done: make(chan struct{})}
