@@ -5,8 +5,13 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME      ?= 10s
 BENCH         ?= .
-BENCHTIME     ?= 100ms
-BENCHCOUNT    ?= 6
+ROWS          ?= .
+ITERATIONS    ?= 5
+# Once is the short form: to see that all of it works, not what it measures.
+BENCHTIME     ?= $(if $(filter 1,$(ITERATIONS)),1x,100ms)
+BENCHCOUNT    ?= $(if $(filter 1,$(ITERATIONS)),1,6)
+# Only all of it is for the README.
+BENCHOUT      ?= $(if $(filter 1,$(ITERATIONS))$(filter-out .,$(ROWS)),-out bin,-out cmd/bench -readme README.md)
 
 # The commit goes into the binary where git can name it. Where it can't (no git,
 # no commit yet, another user's checkout in a container) the build must not fail.
@@ -25,12 +30,13 @@ build: go ## Build bin/riverbeat
 # benchmark runs once, so that none rots.
 test: deps ## Run every test with the race detector, against real servers
 	CI=1 go test -race -timeout 9m ./...
-	CI=1 go test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
+	$(MAKE) bench ITERATIONS=1 >/dev/null
 
-bench: deps ## Measure, beside its peers and the raw limits, in one run (BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
+bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATIONS=5 ROWS=due BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
 	@mkdir -p bin
 	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
+	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
 
 nightly: deps ## What takes too long for every day: 2,000,000 random schedules, another seed each time, ten minutes for each fuzz target
 	CI=1 go test -race -timeout 60m ./app/schedule -run 'Simulated' -v -args -triples 2000000 -seed "$$(date +%s)"
