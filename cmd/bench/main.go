@@ -96,6 +96,15 @@ type skippedError struct{ reason string }
 
 func (e *skippedError) Error() string { return "skipped: " + e.reason }
 
+// errTooSlow says that what was to be measured began before all was ready for it.
+var errTooSlow = errors.New("the schedules were due before all was ready")
+
+// lead is the time from now until an instant for which all has to be ready, at the
+// least base and a bit for each of n schedules.
+func (b *bench) lead(base time.Duration, n int, each time.Duration) time.Duration {
+	return time.Duration(b.patience) * (base + time.Duration(n)*each)
+}
+
 // measure goes through the rows. What fails ends the run: half a table would pass
 // for a whole one.
 func (b *bench) measure(ctx context.Context, wanted *regexp.Regexp, report *report) error {
@@ -114,7 +123,13 @@ func (b *bench) measure(ctx context.Context, wanted *regexp.Regexp, report *repo
 		for i := range r.times {
 			step++
 			b.say("[%d/%d] %s (%d of %d)", step, total, r.title(), i+1, r.times)
+			b.patience = 1
 			f, err := r.do(ctx, b)
+			for errors.Is(err, errTooSlow) && b.patience < 8 {
+				b.patience *= 2
+				b.say("%v: again, with more time", err)
+				f, err = r.do(ctx, b)
+			}
 			if errors.As(err, &skipped) {
 				b.say("%v", skipped)
 				step += r.times - i - 1

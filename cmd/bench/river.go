@@ -55,7 +55,7 @@ func (b *bench) riverPeriodic(ctx context.Context, n int) (figures, error) {
 			return nil, err
 		}
 		// It plans by this process's clock, which is the server's here.
-		due := time.Now().Add(2*time.Second + time.Duration(n)*30*time.Microsecond)
+		due := time.Now().Add(b.lead(3*time.Second, n, 30*time.Microsecond))
 		all := []*river.PeriodicJob{periodic(due.Add(-time.Second), nil)}
 		for range n {
 			all = append(all, periodic(due, nil))
@@ -67,6 +67,9 @@ func (b *bench) riverPeriodic(ctx context.Context, n int) (figures, error) {
 		defer func() { err = errors.Join(err, client.Stop(context.WithoutCancel(ctx))) }()
 		if err := waitForJobs(ctx, pool, 1, time.Minute); err != nil {
 			return nil, err
+		}
+		if !time.Now().Before(due) {
+			return nil, errTooSlow
 		}
 		_, before, err := wal(ctx, pool, "0/0")
 		if err != nil {

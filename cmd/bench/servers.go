@@ -42,6 +42,7 @@ type bench struct {
 	admin    *pgxpool.Pool // the database postgres
 	version  string        // PostgreSQL's
 	clones   int
+	patience int // what lead is multiplied by
 }
 
 // settings are PostgreSQL's defaults but for two: commit timestamps are how

@@ -37,6 +37,9 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	MisfireAfter      time.Duration
 
+	RunRetention       time.Duration
+	CompletedRetention time.Duration
+
 	Queues       map[string]int
 	WebhookAllow []netip.Prefix
 	JQuantsURL   string
@@ -79,6 +82,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
 	f.DurationVar(&c.HeartbeatInterval, "heartbeat-interval", wake.DefaultHeartbeat, "how often NOTIFY and Redis are proven to arrive; after three intervals of silence the connection is replaced")
 	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
+	f.DurationVar(&c.RunRetention, "run-retention", 30*24*time.Hour, "how long the ledger keeps a run after it was recorded; the last ones of a schedule that still exists stay; 0s keeps all")
+	f.DurationVar(&c.CompletedRetention, "completed-retention", 0, "how long a schedule of a single instant (at) stays after it ran and its job finished; 0s keeps it until somebody deletes it")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
@@ -175,6 +180,11 @@ func (c *Config) check() error {
 	}
 	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
 		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")
+	}
+	for flag, retention := range map[string]time.Duration{"run-retention": c.RunRetention, "completed-retention": c.CompletedRetention} {
+		if retention < 0 || retention > 0 && retention < time.Hour {
+			add(flag, "must be 0s, which keeps for ever, or at least 1h")
+		}
 	}
 	if c.JQuantsURL != "" {
 		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
