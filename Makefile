@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench nightly lint fuzz clean deps deps-run go
+.PHONY: help run build test bench soak nightly lint fuzz clean deps deps-run go
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME      ?= 10s
+SOAKTIME      ?= 10m
+FAULTTIME     ?= 60s
 BENCH         ?= .
 ROWS          ?= .
 ITERATIONS    ?= 5
@@ -37,6 +39,10 @@ bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATI
 	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
 	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
+
+soak: deps ## Run 2,000 schedules a second for SOAKTIME=10m over schedulers that are killed, and each fault for FAULTTIME=60s
+	CI=1 go test ./cmd/riverbeat -run 'Soak' -v -timeout 24h -args -soak $(SOAKTIME)
+	CI=1 go test ./cmd/riverbeat -run 'Faults|HeldForLong' -v -timeout 60m -args -faults $(FAULTTIME)
 
 nightly: deps ## What takes too long for every day: 2,000,000 random schedules, another seed each time, ten minutes for each fuzz target
 	CI=1 go test -race -timeout 60m ./app/schedule -run 'Simulated' -v -args -triples 2000000 -seed "$$(date +%s)"

@@ -62,7 +62,7 @@ func (s *Service) Propagation(ctx context.Context, key Key) (*Propagation, error
 	if err != nil {
 		return nil, err
 	}
-	defer watch.Close()
+	defer watch.Close(ctx)
 	p := &Propagation{ScheduleID: id, Version: marks.Version, ChangedAt: marks.ChangedAt}
 	schedulers, err := watch.until(ctx, func(r *inForce) bool { return !r.SeenAt.Before(watch.askedAt) }, nil)
 	if err != nil {
@@ -137,9 +137,9 @@ func (s *Service) watch(ctx context.Context, about schedule.ID, changedAt time.T
 }
 
 // Close ends the watch.
-func (w *Watch) Close() {
+func (w *Watch) Close(ctx context.Context) {
 	// What can't be removed now ends by itself.
-	_ = w.service.store.EndWait(context.WithoutCancel(context.Background()), w.id)
+	_ = w.service.store.EndWait(context.WithoutCancel(ctx), w.id)
 }
 
 // Schedule waits until every live scheduler has the last change of a schedule in

@@ -173,7 +173,12 @@ func TestPropagationSaysWhoHasWhatAndHowItCame(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- late.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	h.schedulers = append(h.schedulers, late)
 	p = h.applied(id)
 	if s := p.Schedulers[2]; s.Path != schedule.PathPoll || s.Since.Before(s.StartedAt) {
@@ -223,7 +228,7 @@ func TestAWatchEndsWhenEveryLiveSchedulerHasTheChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.Close()
+		defer w.Close(ctx)
 		if err := write(); err != nil {
 			t.Fatal(what, ": ", err)
 		}
@@ -277,7 +282,7 @@ func TestAWatchEndsWhenEveryLiveSchedulerHasTheChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer w.Close(t.Context())
 	if left, all, err := w.Schedule(ctx, id); err != nil || all || len(left) != 0 {
 		t.Errorf("without schedulers: %v, %v, %v", left, all, err)
 	}
@@ -295,7 +300,7 @@ func TestManyMayWaitAtOnce(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer w.Close()
+			defer w.Close(t.Context())
 			status, err := h.Create(t.Context(), aSchedule("n"+string(rune('A'+n/26))+string(rune('a'+n%26))))
 			if err != nil {
 				t.Error(err)

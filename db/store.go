@@ -45,6 +45,9 @@ SET LOCAL riverbeat.announce = 'off'`
 // txDeadline bounds a transaction from this side, should the server be silent.
 const txDeadline = 15 * time.Second
 
+// beginDeadline bounds the wait for BEGIN, which has nothing to do.
+const beginDeadline = 2 * time.Second
+
 // retryAfter is the least rest before a transaction is tried again, and half of
 // the most.
 const retryAfter = 10 * time.Millisecond
@@ -83,9 +86,32 @@ func (s *Store) retry(ctx context.Context, begin string, do func(*Tx) error) err
 func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, txDeadline)
 	defer cancel()
-	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
-		return do(&Tx{tx})
-	})
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	tx, err := s.begin(ctx, conn, begin)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(ctx)
+	if err := do(&Tx{tx}); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// begin waits no longer than BEGIN may take. Where nothing answers, the way to the
+// server is likely to be gone without a word, and with it that of every connection.
+func (s *Store) begin(ctx context.Context, conn *pgxpool.Conn, begin string) (pgx.Tx, error) {
+	limited, cancel := context.WithTimeout(ctx, beginDeadline)
+	defer cancel()
+	tx, err := conn.BeginTx(limited, pgx.TxOptions{BeginQuery: begin})
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		s.pool.Reset()
+	}
+	return tx, err
 }
 
 // Ping reports whether the database answers.

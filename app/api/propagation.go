@@ -199,7 +199,7 @@ func watched[O written](ctx context.Context, a *api, p *WaitParams, write func()
 	if err != nil {
 		return none, err
 	}
-	defer watch.Close()
+	defer watch.Close(ctx)
 	if out, err = write(); err != nil {
 		return none, err
 	}

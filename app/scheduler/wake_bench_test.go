@@ -142,11 +142,11 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 	var wait func(transaction uint64)
 	switch by {
 	case "bare-notify":
-		wait = bareNotify(b, ctx, pool, e)
+		wait = bareNotify(ctx, b, pool, e)
 	case "bare-publish":
-		wait = barePublish(b, ctx, client, e)
+		wait = barePublish(ctx, b, client, e)
 	default:
-		wait = heard(b, ctx, pool, client, e, by, &running)
+		wait = heard(ctx, b, pool, client, e, by, &running)
 	}
 	if busy {
 		running.Go(func() {
@@ -160,7 +160,7 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 			}
 		})
 	}
-	took := make([]time.Duration, 0, b.N)
+	took, before := make([]time.Duration, 0, b.N), e.count.Load()
 	b.ResetTimer()
 	for range b.N {
 		transaction, sent, err := e.one(ctx, 0)
@@ -172,6 +172,9 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 		time.Sleep(2 * time.Millisecond) // idle is idle
 	}
 	b.StopTimer()
+	if busy {
+		b.ReportMetric(float64(e.count.Load()-before)/b.Elapsed().Seconds(), "edits/s")
+	}
 	slices.Sort(took)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
@@ -179,7 +182,7 @@ func inForce(b *testing.B, url string, server *redistest.Server, by string, busy
 }
 
 // heard runs a scheduler that hears by the paths, and waits for its looks.
-func heard(b *testing.B, ctx context.Context, pool *pgxpool.Pool, client *redis.Client, e *edits, by string, running *sync.WaitGroup) func(uint64) {
+func heard(ctx context.Context, b *testing.B, pool *pgxpool.Pool, client *redis.Client, e *edits, by string, running *sync.WaitGroup) func(uint64) {
 	store := db.NewStore(pool)
 	s := New(store, nil, Config{PollInterval: time.Hour, Zones: "2026f", Log: dbtest.Log(b)})
 	running.Go(func() { _ = s.Run(ctx) })
@@ -241,7 +244,7 @@ func heard(b *testing.B, ctx context.Context, pool *pgxpool.Pool, client *redis.
 	}
 }
 
-func bareNotify(b *testing.B, ctx context.Context, pool *pgxpool.Pool, e *edits) func(uint64) {
+func bareNotify(ctx context.Context, b *testing.B, pool *pgxpool.Pool, e *edits) func(uint64) {
 	e.notify = true
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
@@ -258,7 +261,7 @@ func bareNotify(b *testing.B, ctx context.Context, pool *pgxpool.Pool, e *edits)
 	}
 }
 
-func barePublish(b *testing.B, ctx context.Context, client *redis.Client, e *edits) func(uint64) {
+func barePublish(ctx context.Context, b *testing.B, client *redis.Client, e *edits) func(uint64) {
 	subscription := client.Subscribe(ctx, "bare")
 	b.Cleanup(func() { _ = subscription.Close() })
 	if _, err := subscription.Receive(ctx); err != nil {

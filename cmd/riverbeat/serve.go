@@ -54,6 +54,22 @@ func (p *program) serveCommand() *cobra.Command {
 	}
 }
 
+// closeLimit ends the wait for connections to say good-bye. One whose other end is
+// gone without a word would take 15 s over it.
+const closeLimit = 2 * time.Second
+
+func closePool(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeLimit):
+	}
+}
+
 // server is one running process.
 type server struct {
 	*program
@@ -80,18 +96,18 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
-	defer s.pool.Close()
+	defer closePool(s.pool)
 	// A few connections that no request can take from it.
 	if s.schedulerPool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat-scheduler", 4); err != nil {
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
-	defer s.schedulerPool.Close()
+	defer closePool(s.schedulerPool)
 	// The same for River, whose client LISTENs besides.
 	if p.config.has(roleWorker) {
 		if s.workerPool, err = db.OpenPool(ctx, p.config.listenURL(), "riverbeat-worker", 10); err != nil {
 			return &configError{fmt.Errorf("%s: %w", p.config.listenVariable(), err)}
 		}
-		defer s.workerPool.Close()
+		defer closePool(s.workerPool)
 	}
 	s.store = db.NewStore(s.pool)
 	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
@@ -103,7 +119,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	if err := s.build(); err != nil {
 		return err
 	}
-	handler, err := s.handler()
+	handler, err := s.handler(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,7 +256,7 @@ func (s *server) measure(path string, status func() wake.Status) {
 	}, func() float64 { return float64(status().Losses) }))
 }
 
-func (s *server) handler() (_ http.Handler, err error) {
+func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	config := api.Config{
 		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
@@ -255,8 +271,8 @@ func (s *server) handler() (_ http.Handler, err error) {
 		}
 		config.RiverUI = s.pages
 		if s.publisher != nil && s.config.APINotify == notifyFallback {
-			service := config.Service
-			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(context.Background(), waiting) }
+			service, unstopped := config.Service, context.WithoutCancel(ctx)
+			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(unstopped, waiting) }
 		}
 	}
 	return api.New(config), nil
