@@ -12,7 +12,7 @@ import (
 
 const cursorColumns = `
 c.schedule_id, c.next_run_at, c.fire_at, c.dirty, c.changed_at, c.planned_version,
-c.last_run_at, c.last_job_id, c.run_count, c.state, c.state_reason`
+c.last_run_at, c.last_job_id, c.run_count, c.held, c.held_since, c.held_reason, c.state, c.state_reason`
 
 // cursorScan reads cursorColumns: targets before the scan, finish after it.
 type cursorScan struct {
@@ -20,6 +20,8 @@ type cursorScan struct {
 	id                          [16]byte
 	nextRunAt, fireAt, lastRuns *time.Time
 	lastJobID                   *int64
+	held, heldSince             *time.Time
+	heldReason                  *string
 	state                       string
 }
 
@@ -27,7 +29,7 @@ func (s *cursorScan) targets() []any {
 	c := s.cursor
 	return []any{
 		&s.id, &s.nextRunAt, &s.fireAt, &c.Dirty, &c.ChangedAt, &c.PlannedVersion,
-		&s.lastRuns, &s.lastJobID, &c.RunCount, &s.state, &c.StateReason,
+		&s.lastRuns, &s.lastJobID, &c.RunCount, &s.held, &s.heldSince, &s.heldReason, &s.state, &c.StateReason,
 	}
 }
 
@@ -36,6 +38,7 @@ func (s *cursorScan) finish() {
 	c.ScheduleID, c.State = s.id, schedule.State(s.state)
 	c.NextRunAt, c.FireAt, c.LastRunAt = utc(s.nextRunAt), utc(s.fireAt), utc(s.lastRuns)
 	c.LastJobID, c.ChangedAt = value(s.lastJobID), c.ChangedAt.UTC()
+	c.Held, c.HeldSince, c.HeldReason = utc(s.held), utc(s.heldSince), schedule.Reason(value(s.heldReason))
 }
 
 func collectCursors(rows pgx.Rows, more ...any) ([]schedule.Cursor, error) {
@@ -140,14 +143,16 @@ const saveCursors = `
 UPDATE riverbeat.cursors c
 SET next_run_at = n.next_run_at, fire_at = n.fire_at, dirty = n.dirty, planned_version = n.planned_version,
     last_run_at = n.last_run_at, last_job_id = n.last_job_id, run_count = n.run_count,
+    held = n.held, held_since = n.held_since, held_reason = n.held_reason,
     state = n.state, state_reason = n.state_reason,
     -- Firing alone plans nothing new.
     planned_in = CASE WHEN c.planned_version <> n.planned_version OR c.dirty AND NOT n.dirty
                       THEN pg_current_xact_id() ELSE c.planned_in END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::boolean[], $5::bigint[],
-            $6::timestamptz[], $7::bigint[], $8::bigint[], $9::text[], $10::text[])
+            $6::timestamptz[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::text[],
+            $12::text[], $13::text[])
     AS n (schedule_id, next_run_at, fire_at, dirty, planned_version, last_run_at, last_job_id, run_count,
-          state, state_reason)
+          held, held_since, held_reason, state, state_reason)
 WHERE c.schedule_id = n.schedule_id`
 
 // SaveCursors writes cursors that the transaction holds.
@@ -159,14 +164,18 @@ func (tx *Tx) SaveCursors(ctx context.Context, cursors []schedule.Cursor) error 
 		dirty               = make([]bool, n)
 		planned, count      = make([]int64, n), make([]int64, n)
 		lastJob             = make([]*int64, n)
+		held, heldSince     = make([]*time.Time, n), make([]*time.Time, n)
+		heldReason          = make([]*string, n)
 		state, reason       = make([]string, n), make([]string, n)
 	)
 	for i, c := range cursors {
 		ids[i], dirty[i], planned[i], count[i] = c.ScheduleID, c.Dirty, c.PlannedVersion, c.RunCount
 		next[i], fire[i], lastRun[i] = nullTime(c.NextRunAt), nullTime(c.FireAt), nullTime(c.LastRunAt)
 		lastJob[i], state[i], reason[i] = null(c.LastJobID), string(c.State), c.StateReason
+		held[i], heldSince[i], heldReason[i] = nullTime(c.Held), nullTime(c.HeldSince), null(string(c.HeldReason))
 	}
-	_, err := tx.Exec(ctx, saveCursors, ids, next, fire, dirty, planned, lastRun, lastJob, count, state, reason)
+	_, err := tx.Exec(ctx, saveCursors, ids, next, fire, dirty, planned, lastRun, lastJob, count,
+		held, heldSince, heldReason, state, reason)
 	return wrap(err, "save cursors")
 }
 

@@ -553,7 +553,7 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 	at := time.Date(2026, 11, 24, 3, 0, 0, 123456000, time.UTC)
 	cursors := []schedule.Cursor{
 		{ScheduleID: id(1), NextRunAt: at, FireAt: at.Add(time.Second), PlannedVersion: 7, LastRunAt: at.Add(-time.Hour), LastJobID: 1 << 40,
-			RunCount: 1 << 50, State: schedule.StateActive},
+			RunCount: 1 << 50, State: schedule.StateActive, Held: at.Add(-time.Minute), HeldSince: at, HeldReason: schedule.ReasonCatchUp},
 		{ScheduleID: id(2), State: schedule.StateCompleted},
 		{ScheduleID: id(3), Dirty: true, State: schedule.StateInvalid, StateReason: `cron "x" can't be read; '名'`},
 		{ScheduleID: id(9), State: schedule.StateActive}, // gone meanwhile
@@ -794,6 +794,66 @@ func TestUnfinishedJobsAreThoseRiverHasNotFinalized(t *testing.T) {
 			t.Errorf("a schedule without runs has the jobs %v", none)
 		}
 		return errors.Join(err, err2)
+	})
+}
+
+func TestTheLastJobIsThatOfTheNewestRunOfWhateverReason(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	job := func(state string) int64 {
+		return one[int64](t, pool, `
+			INSERT INTO river_job (kind, args, max_attempts, state, finalized_at)
+			VALUES ('k', '{}', 25, $1::river_job_state, CASE WHEN $1 IN ('cancelled', 'completed', 'discarded') THEN now() END) RETURNING id`, state)
+	}
+	manual := func(n int, at time.Time, job int64) schedule.Run {
+		run := enqueued(n, at, job)
+		run.Reason = schedule.ReasonManual
+		return run
+	}
+	var runs []schedule.Run
+	var cursors []schedule.Cursor
+	want := map[schedule.ID]int64{}
+	for n, row := range []struct {
+		spec, beside string // the states of the jobs; the manual one's is the newer unless its run is an older one
+		want         string
+	}{
+		{spec: "running", want: "spec"}, {spec: "retryable", want: "spec"}, {spec: "available", want: "spec"},
+		{spec: "completed"}, {spec: "cancelled"}, {spec: "discarded"}, {},
+		{spec: "completed", beside: "running", want: "beside"}, {spec: "running", beside: "completed"}, {beside: "running", want: "beside"},
+	} {
+		cursor, jobs := schedule.Cursor{ScheduleID: id(n + 1)}, map[string]int64{}
+		if row.spec != "" {
+			jobs["spec"] = job(row.spec)
+			cursor.LastJobID = jobs["spec"]
+			runs = append(runs, enqueued(n+1, midnight, jobs["spec"]))
+		}
+		if row.beside != "" {
+			jobs["beside"] = job(row.beside)
+			runs = append(runs, manual(n+1, midnight.Add(-time.Hour), jobs["beside"]))
+		}
+		if row.want != "" {
+			want[cursor.ScheduleID] = jobs[row.want]
+		}
+		cursors = append(cursors, cursor)
+	}
+	// An older one beside it, and one whose job River has deleted.
+	older, newer := job("running"), job("completed")
+	runs = append(runs, manual(20, midnight.Add(time.Hour), older), enqueued(20, midnight, newer), enqueued(21, midnight, 1<<40))
+	cursors = append(cursors, schedule.Cursor{ScheduleID: id(20), LastJobID: newer}, schedule.Cursor{ScheduleID: id(21), LastJobID: 1 << 40})
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), runs) })
+	inTx(t, store, func(tx *db.Tx) error {
+		jobs, err := tx.LastJobs(t.Context(), cursors)
+		got := map[schedule.ID]int64{}
+		for id, job := range jobs {
+			got[id] = job.ID
+			if time.Since(job.CreatedAt).Abs() > time.Minute {
+				t.Errorf("job %d is from %v", job.ID, job.CreatedAt)
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		return err
 	})
 }
 

@@ -70,6 +70,10 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 				return err
 			}
 		}
+		lastJobs, err := b.lastJobs(ctx, tx)
+		if err != nil {
+			return err
+		}
 		var decisions []schedule.Decision
 		for owed, i := 0, 0; i < len(b.held) && owed < maxRuns; i++ {
 			cursor := b.held[i]
@@ -82,7 +86,7 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 				cursor = schedule.Plan(definition, cursor, time.Time{})
 			}
 			cursor = schedule.PlanAfter(definition, cursor, lastFor[cursor.ScheduleID])
-			decision := s.decide(definition, cursor, b.now)
+			decision := s.decide(definition, cursor, schedule.Turn{Now: b.now, Last: lastJobs[cursor.ScheduleID]})
 			if outdated {
 				decision.Cursor = schedule.Provisional(definition, decision.Cursor)
 			}
@@ -101,11 +105,25 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 }
 
 // decide is schedule.Due, for a job that River will take.
-func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, now time.Time) schedule.Decision {
+func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, turn schedule.Turn) schedule.Decision {
 	if err := definition.Job.ValidateForRiver(); err != nil {
 		return schedule.Decision{Cursor: schedule.SetAside(cursor, err.Error())}
 	}
-	return schedule.Due(definition, cursor, now, s.config.Rules)
+	return schedule.Due(definition, cursor, turn, s.config.Rules)
+}
+
+// lastJobs reads what the overlap policies of the batch ask for.
+func (b *batch) lastJobs(ctx context.Context, tx *db.Tx) (map[schedule.ID]schedule.LastJob, error) {
+	var asking []schedule.Cursor
+	for _, cursor := range b.held {
+		if definition := b.definitions[cursor.ScheduleID]; definition != nil && definition.Overlap.Asks() {
+			asking = append(asking, cursor)
+		}
+	}
+	if len(asking) == 0 {
+		return nil, nil
+	}
+	return tx.LastJobs(ctx, asking)
 }
 
 // carryOut turns decisions into rows.
