@@ -46,6 +46,8 @@ type Service struct {
 type Config struct {
 	// Zones is the version of the time zone data that it plans by.
 	Zones string
+	// Rules are those of the schedulers.
+	Rules schedule.Rules
 	// Announce is told of each change after its commit and must not block. Nil
 	// announces nothing.
 	Announce func(schedule.Change)
@@ -57,6 +59,7 @@ type Config struct {
 
 // NewService is a Service.
 func NewService(store *db.Store, jobs Jobs, config Config) *Service {
+	config.Rules = config.Rules.WithDefaults()
 	if config.Announce == nil {
 		config.Announce = func(schedule.Change) {}
 	}

@@ -17,6 +17,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
@@ -426,24 +427,24 @@ func TestWhatIsDueIsClaimedOnceOldestFirst(t *testing.T) {
 	inTx(t, store, func(first *db.Tx) error {
 		before, err := first.Now(t.Context())
 		must(t, err)
-		due, now, err := first.ClaimDue(t.Context(), 2)
+		due, now, err := first.ClaimDue(t.Context(), 31*time.Minute, 2)
 		must(t, err)
 		after, err := first.Now(t.Context())
 		must(t, err)
-		wantIDs(t, "the first claim of two", due, id(5), id(3))
+		wantIDs(t, "the first claim of two punctual ones", due, id(1), id(4))
 		if now.Before(before) || now.After(after) || now.Location() != time.UTC {
 			t.Errorf("now is %s, not between %s and %s", now, before, after)
 		}
-		if c := due[0]; !c.FireAt.Equal(c.NextRunAt) || now.Sub(c.FireAt).Round(time.Hour) != 24*time.Hour || c.Dirty {
+		if c := due[0]; !c.FireAt.Equal(c.NextRunAt) || now.Sub(c.FireAt).Round(time.Minute) != time.Minute || c.Dirty {
 			t.Errorf("claimed %+v", c)
 		}
 
 		inTx(t, store, func(second *db.Tx) error {
-			due, _, err := second.ClaimDue(t.Context(), 10)
+			due, _, err := second.ClaimDue(t.Context(), 31*time.Minute, 10)
 			must(t, err)
-			wantIDs(t, "the claim beside it", due, id(1), id(4))
+			wantIDs(t, "the claim beside it, of what isn't punctual", due, id(5), id(3))
 			inTx(t, store, func(third *db.Tx) error {
-				due, _, err := third.ClaimDue(t.Context(), 10)
+				due, _, err := third.ClaimDue(t.Context(), time.Hour, 10)
 				wantIDs(t, "a third claim", due)
 				return err
 			})
@@ -454,7 +455,7 @@ func TestWhatIsDueIsClaimedOnceOldestFirst(t *testing.T) {
 
 	// Nobody moved them on, so they are due again: all that was locked is free.
 	inTx(t, store, func(tx *db.Tx) error {
-		due, _, err := tx.ClaimDue(t.Context(), 10)
+		due, _, err := tx.ClaimDue(t.Context(), 25*time.Hour, 10)
 		wantIDs(t, "a later claim", due, id(5), id(3), id(1), id(4))
 		return err
 	})
@@ -467,7 +468,7 @@ func TestADueCursorIsClaimedDirtyOrNot(t *testing.T) {
 	plan(t, pool, "schedule 1", -time.Minute)
 	execSQL(t, pool, `UPDATE riverbeat.schedules SET misfire = 'skip'`)
 	inTx(t, store, func(tx *db.Tx) error {
-		due, _, err := tx.ClaimDue(t.Context(), 10)
+		due, _, err := tx.ClaimDue(t.Context(), time.Hour, 10)
 		if len(due) != 1 || !due[0].Dirty {
 			t.Errorf("claimed %+v", due)
 		}
@@ -483,14 +484,57 @@ func TestTheClaimReadsTheIndex(t *testing.T) {
 		SELECT gen_random_uuid(), now(), n % 5000 = 0, now() + n * interval '1 min', now() + n * interval '1 min' FROM generate_series(1, 20000) n`)
 	execSQL(t, pool, `ANALYZE riverbeat.cursors`)
 	for query, index := range map[string]string{
-		`SELECT * FROM riverbeat.cursors c WHERE c.fire_at <= (SELECT clock_timestamp()) ORDER BY c.fire_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_fire_at_idx",
-		`SELECT * FROM riverbeat.cursors c WHERE c.dirty ORDER BY c.changed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`:                              "cursors_dirty_idx",
-		`SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`:                                                                            "cursors_dirty_idx",
-		`SELECT min(fire_at) - clock_timestamp() FROM riverbeat.cursors WHERE fire_at IS NOT NULL`:                                             "cursors_fire_at_idx",
+		`SELECT * FROM riverbeat.cursors c WHERE c.fire_at <= (SELECT clock_timestamp() - interval '0 s') AND c.fire_at >= (SELECT clock_timestamp() - interval '10 s')
+			ORDER BY c.fire_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_fire_at_idx",
+		`SELECT * FROM riverbeat.cursors c WHERE c.dirty ORDER BY c.changed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_dirty_idx",
+		`SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`:                                               "cursors_dirty_idx",
+		`SELECT min(fire_at) - clock_timestamp() FROM riverbeat.cursors WHERE fire_at IS NOT NULL`:                "cursors_fire_at_idx",
 	} {
 		plan := one[string](t, pool, `EXPLAIN (FORMAT JSON) `+query)
 		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan") {
 			t.Errorf("%s:\n%s", query, plan)
+		}
+	}
+}
+
+// However many schedules there are that aren't due, and runs that were skipped.
+func TestWhatADispatchReadsIsFoundByIndexes(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	execSQL(t, pool, `
+		INSERT INTO riverbeat.cursors (schedule_id, changed_at, dirty, next_run_at, fire_at)
+		SELECT gen_random_uuid(), now(), false, now() + n * interval '1 min', now() + n * interval '1 min' FROM generate_series(1, 50000) n;
+		INSERT INTO riverbeat.runs (schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why)
+		SELECT '00000000-0000-0000-0000-000000000001', now() - n * interval '1 s', 'default', 'n', 'schedule', 'skipped', 'overlap' FROM generate_series(1, 50000) n;
+		INSERT INTO river_job (kind, args, max_attempts) SELECT 'k', '{}', 25 FROM generate_series(1, 10000);
+		ANALYZE riverbeat.cursors, riverbeat.runs, river_job`)
+	conn, err := pool.Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), `SET plan_cache_mode = force_generic_plan`)
+	must(t, err)
+	for claim, row := range map[string]struct {
+		statement string
+		args      string
+		most      int // buffers
+	}{
+		"claim":     {db.ClaimDue, `1000, interval '0 s', interval '10 s'`, 40},
+		"catch-up":  {db.SelectBehind, `'', interval '10 s', 100000, 1000`, 40},
+		"last jobs": {db.SelectLastJobs, `ARRAY['00000000-0000-0000-0000-000000000001'::uuid], ARRAY[17::bigint]`, 40},
+	} {
+		_, err := conn.Exec(t.Context(), `DEALLOCATE ALL; PREPARE statement AS `+row.statement)
+		must(t, err)
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		must(t, conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE statement (`+row.args+`)`, pgx.QueryExecModeSimpleProtocol).Scan(&plan))
+		if got := plan[0].Plan.Hit + plan[0].Plan.Read; got > row.most {
+			rows, _ := conn.Query(t.Context(), `EXPLAIN (ANALYZE, BUFFERS) EXECUTE statement (`+row.args+`)`, pgx.QueryExecModeSimpleProtocol)
+			text, _ := pgx.CollectRows(rows, pgx.RowTo[string])
+			t.Errorf("%s touches %d buffers:\n%s", claim, got, strings.Join(text, "\n"))
 		}
 	}
 }
@@ -553,7 +597,7 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 	at := time.Date(2026, 11, 24, 3, 0, 0, 123456000, time.UTC)
 	cursors := []schedule.Cursor{
 		{ScheduleID: id(1), NextRunAt: at, FireAt: at.Add(time.Second), PlannedVersion: 7, LastRunAt: at.Add(-time.Hour), LastJobID: 1 << 40,
-			RunCount: 1 << 50, State: schedule.StateActive, Held: at.Add(-time.Minute), HeldSince: at, HeldReason: schedule.ReasonCatchUp},
+			RunCount: 1 << 50, State: schedule.StateActive, Held: at.Add(-time.Minute), HeldSince: at, HeldReason: schedule.ReasonCatchUp, Share: 7},
 		{ScheduleID: id(2), State: schedule.StateCompleted},
 		{ScheduleID: id(3), Dirty: true, State: schedule.StateInvalid, StateReason: `cron "x" can't be read; '名'`},
 		{ScheduleID: id(9), State: schedule.StateActive}, // gone meanwhile

@@ -139,7 +139,7 @@ func TestAnInsertOfFourColumnsIsASchedule(t *testing.T) {
 	got = one[map[string]any](t, pool, `SELECT to_jsonb(c) - '{schedule_id,changed_at}'::text[] FROM riverbeat.cursors c`)
 	want = map[string]any{
 		"next_run_at": nil, "fire_at": nil, "dirty": true, "planned_version": 0.0, "last_run_at": nil,
-		"last_job_id": nil, "run_count": 0.0, "held": nil, "held_since": nil, "held_reason": nil, "state": "active", "state_reason": "", "planned_in": nil,
+		"last_job_id": nil, "run_count": 0.0, "held": nil, "held_since": nil, "held_reason": nil, "share": nil, "state": "active", "state_reason": "", "planned_in": nil,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("the cursor:\n", diff)

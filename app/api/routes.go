@@ -30,6 +30,7 @@ func (a *api) routes() {
 		a.scheduleRoutes()
 		a.calendarRoutes()
 		a.propagationRoutes()
+		a.catchUpRoutes()
 	}
 }
 

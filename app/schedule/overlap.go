@@ -6,6 +6,8 @@ import "time"
 type Turn struct {
 	Now  time.Time // by the database's clock
 	Last LastJob   // read only for schedules that ask for it
+	// Slots deals out when missed runs are made up for; nil: all of them at once.
+	Slots *Slots
 }
 
 // LastJob is the River job of a schedule's last run, manual ones included, while

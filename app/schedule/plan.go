@@ -10,6 +10,17 @@ type Rules struct {
 	// MisfireAfter is how late an occurrence may be claimed and still count as
 	// punctual. Zero: any delay makes it missed.
 	MisfireAfter time.Duration
+	// CatchUpRate is how many runs a second may make up for missed ones, over all
+	// schedules and schedulers. Zero: DefaultCatchUpRate.
+	CatchUpRate int
+}
+
+// WithDefaults has every setting.
+func (r Rules) WithDefaults() Rules {
+	if r.CatchUpRate == 0 {
+		r.CatchUpRate = DefaultCatchUpRate
+	}
+	return r
 }
 
 // Occurrence is one run that a Decision owes.
@@ -102,10 +113,14 @@ func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 		return SetAside(c, err.Error())
 	}
 	if !c.NextRunAt.IsZero() {
-		fireAt := c.FireAt
+		before := c
 		c = place(s, timing, c, c.NextRunAt)
-		if !s.Spec.At.IsZero() && !c.FireAt.IsZero() {
-			c.FireAt = latest(c.FireAt, fireAt)
+		switch {
+		case c.FireAt.IsZero():
+		case before.Share > 0: // it keeps its slot
+			c.FireAt, c.Share = before.FireAt, before.Share
+		case !s.Spec.At.IsZero():
+			c.FireAt = latest(c.FireAt, before.FireAt)
 		}
 		return c
 	}
@@ -130,7 +145,7 @@ func Replan(s *Schedule, c Cursor, lastFor, now time.Time) Cursor {
 			return c
 		}
 	}
-	if c.FireAt.IsZero() || !c.FireAt.After(now) || s.Paused {
+	if c.FireAt.IsZero() || !c.FireAt.After(now) || c.Share > 0 || s.Paused {
 		return c
 	}
 	timing, err := s.Timing()
@@ -198,7 +213,7 @@ const silentReason = "calendars exclude every run to come"
 
 // SetAside is the cursor of a schedule that can't run until it is edited.
 func SetAside(c Cursor, reason string) Cursor {
-	c.Dirty, c.NextRunAt, c.FireAt = false, time.Time{}, time.Time{}
+	c.Dirty, c.NextRunAt, c.FireAt, c.Share = false, time.Time{}, time.Time{}, 0
 	c.State, c.StateReason = StateInvalid, reason
 	return c
 }
@@ -208,7 +223,7 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 	if s.Spec.MaxRuns > 0 && c.RunCount >= s.Spec.MaxRuns {
 		next = time.Time{}
 	}
-	c.NextRunAt, c.FireAt = next, time.Time{}
+	c.NextRunAt, c.FireAt, c.Share = next, time.Time{}, 0
 	c.State, c.StateReason = StateActive, ""
 	switch {
 	case next.IsZero() && c.Held.IsZero():
@@ -242,22 +257,35 @@ func Due(s *Schedule, c Cursor, turn Turn, rules Rules) Decision {
 	d := Decision{Cursor: c}
 	next := c.NextRunAt
 	fired := func(occurrence time.Time) time.Time {
-		// With one held, the cursor is due when that is looked at again.
-		if occurrence.Equal(c.NextRunAt) && c.Held.IsZero() {
+		// With one held, the cursor is due when that is looked at again; with a share,
+		// at its slot.
+		if occurrence.Equal(c.NextRunAt) && c.Held.IsZero() && c.Share == 0 {
 			return c.FireAt
 		}
-		return timing.FireAt(s.ID, occurrence)
+		at := timing.FireAt(s.ID, occurrence)
+		if !s.Spec.At.IsZero() {
+			at = latest(at, c.ChangedAt)
+		}
+		return at
 	}
 
 	// The missed ones are those up to the last that fired before the cut.
 	var owed []Occurrence
+	left := 0 // of those, for a later slot
 	if cut := now.Add(-rules.MisfireAfter); !next.IsZero() && fired(next).Before(cut) {
 		// An At may be planned for later than it says.
 		last := latest(firedBefore(timing, fired, cut), next)
 		owed = d.missed(s, timing, fired, next, last, now)
 		next = timing.Next(last)
+		n, wait := d.paced(s, len(owed), turn, rules)
+		if wait {
+			return Decision{Cursor: d.Cursor}
+		}
+		if left = len(owed) - n; left > 0 {
+			owed, next = owed[:n], owed[n].ScheduledFor
+		}
 	}
-	for !next.IsZero() && !fired(next).After(now) {
+	for left == 0 && !next.IsZero() && !fired(next).After(now) {
 		owed = append(owed, Occurrence{ScheduledFor: next, Reason: ReasonSchedule})
 		next = timing.Next(next)
 	}
@@ -267,7 +295,10 @@ func Due(s *Schedule, c Cursor, turn Turn, rules Rules) Decision {
 		d.excluded(timing, latest(timing.Latest(c.NextRunAt.Add(-time.Nanosecond)), c.ChangedAt))
 	}
 	d.Cursor = place(s, timing, d.Cursor, next)
-	if !d.Cursor.Held.IsZero() {
+	switch {
+	case left > 0 && d.Cursor.State == StateActive:
+		d.Cursor.FireAt, d.Cursor.Share = turn.Slots.take(left)
+	case !d.Cursor.Held.IsZero():
 		d.Cursor.FireAt = time.Time{}
 		if !next.IsZero() {
 			d.Cursor.FireAt = timing.FireAt(s.ID, next)

@@ -129,7 +129,7 @@ func New() Schedule {
 type Cursor struct {
 	ScheduleID     ID
 	NextRunAt      time.Time // nominal; zero: none planned
-	FireAt         time.Time // when it is due; zero: not at all
+	FireAt         time.Time // when it is due, after jitter or in its slot; zero: not at all
 	Dirty          bool      // the timing has changed and isn't planned yet
 	ChangedAt      time.Time // when it last changed, by the database's clock
 	PlannedVersion int64     // for display: no decision rests on it
@@ -138,6 +138,7 @@ type Cursor struct {
 	Held           time.Time // an occurrence before NextRunAt that waits for the last job; zero: none
 	HeldSince      time.Time // since when it waits
 	HeldReason     Reason    // why it is to run
+	Share          int       // while FireAt is a slot: how many missed runs it makes up for there; else zero
 	RunCount       int64     // enqueued runs of the spec; what MaxRuns limits
 	State          State     // active, completed or invalid
 	StateReason    string

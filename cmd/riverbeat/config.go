@@ -34,6 +34,7 @@ type Config struct {
 	PollInterval    time.Duration
 	MinSyncInterval time.Duration
 	MisfireAfter    time.Duration
+	CatchUpRate     int
 
 	Queues       map[string]int
 	WebhookAllow []netip.Prefix
@@ -69,6 +70,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	c.MinSyncInterval = scheduler.DefaultMinSyncInterval
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
 	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
+	f.IntVar(&c.CatchUpRate, "catch-up-rate", schedule.DefaultCatchUpRate, "how many runs a second make up for missed ones, over all schedulers")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
@@ -131,6 +133,8 @@ func expected(flag *pflag.Flag) string {
 		return "true or false"
 	case "duration":
 		return `a duration such as "90s" or "15m"`
+	case "int":
+		return "a whole number"
 	default:
 		return flag.Value.Type()
 	}
@@ -157,6 +161,9 @@ func (c *Config) check() error {
 	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
 		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")
 	}
+	if c.CatchUpRate < 1 || c.CatchUpRate > 100_000 {
+		add("catch-up-rate", "must be from 1 to 100000")
+	}
 	if c.JQuantsURL != "" {
 		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 			add("jquants-url", "must be an http or https URL without a query")
@@ -174,6 +181,11 @@ func (c *Config) check() error {
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)
 	return err == nil
+}
+
+// rules are the settings that decide what is owed.
+func (c *Config) rules() schedule.Rules {
+	return schedule.Rules{MisfireAfter: c.MisfireAfter, CatchUpRate: c.CatchUpRate}
 }
 
 // isLocal reports whether only this machine reaches the HTTP server.

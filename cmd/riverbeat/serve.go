@@ -163,7 +163,7 @@ func (s *server) build() (err error) {
 		}
 		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
-			Rules: schedule.Rules{MisfireAfter: s.config.MisfireAfter}, Zones: s.zones.Version(),
+			Rules: s.config.rules(), Zones: s.zones.Version(),
 			Self: self(), Paths: s.paths, Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
 		})
 		config, err := db.ParseURL(s.config.listenURL())
@@ -203,7 +203,7 @@ func (s *server) handler() (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce})
+		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})

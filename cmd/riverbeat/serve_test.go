@@ -414,6 +414,8 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_ROLES=api,secret", 78, "RIVERBEAT_ROLES: must be api, scheduler, worker"},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=0", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: must be longer than 0s"},
 		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 0s to 1h"},
+		{"RIVERBEAT_CATCH_UP_RATE=0", 78, "RIVERBEAT_CATCH_UP_RATE: must be from 1 to 100000"},
+		{"RIVERBEAT_CATCH_UP_RATE=fast", 78, "RIVERBEAT_CATCH_UP_RATE: must be a whole number"},
 		{"RIVERBEAT_ADDR=127.0.0.1:99999", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_QUEUES=Bad Queue!", 78, `RIVERBEAT_QUEUES: must be queue=workers pairs such as "default=100,reports=5"`},
 		{"RIVERBEAT_JQUANTS_URL=http://x/?a=b", 78, "RIVERBEAT_JQUANTS_URL: must be an http or https URL without a query"},

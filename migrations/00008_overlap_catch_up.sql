@@ -6,10 +6,39 @@ SET LOCAL lock_timeout = '5s';
 ALTER TABLE riverbeat.cursors
     ADD COLUMN held_since  timestamptz,
     ADD COLUMN held_reason text,
+    ADD COLUMN share       integer,
     DROP CONSTRAINT cursors_fire_at_check,
     ADD CONSTRAINT cursors_fire_at_check CHECK (fire_at IS NULL OR next_run_at IS NOT NULL OR held IS NOT NULL),
     ADD CONSTRAINT cursors_held_check CHECK (
-        num_nonnulls(held, held_since, held_reason) IN (0, 3) AND (held_reason IN ('schedule', 'catch_up')) IS NOT FALSE);
+        num_nonnulls(held, held_since, held_reason) IN (0, 3) AND (held_reason IN ('schedule', 'catch_up')) IS NOT FALSE),
+    ADD CONSTRAINT cursors_share_check CHECK (share IS NULL OR share > 0 AND fire_at IS NOT NULL);
+
+-- A cursor that owes missed runs waits for its slot: fire_at is the slot, and share
+-- how many of them it makes up for there.
+CREATE INDEX cursors_slot_idx ON riverbeat.cursors (fire_at) WHERE share IS NOT NULL;
+
+-- The last slot that was dealt and how many runs of it are taken. One row for ever,
+-- which whoever deals holds until the commit: the rate is that of all schedulers.
+CREATE TABLE riverbeat.catch_up (
+    only_row boolean     NOT NULL DEFAULT true,
+    slot     timestamptz,
+    taken    integer     NOT NULL DEFAULT 0,
+
+    CONSTRAINT catch_up_pkey PRIMARY KEY (only_row),
+    CONSTRAINT catch_up_only_row_check CHECK (only_row)
+);
+INSERT INTO riverbeat.catch_up DEFAULT VALUES;
+
+-- +goose StatementBegin
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOR role IN SELECT rolname FROM pg_roles WHERE rolname IN ('riverbeat_editor', 'riverbeat_reader') LOOP
+        EXECUTE format('GRANT SELECT ON riverbeat.catch_up TO %I', role);
+    END LOOP;
+END $$;
+-- +goose StatementEnd
 
 -- The last run's job, which overlap asks for, is the cursor's or a newer one of
 -- these: the runs of the spec would have to be walked through, past all that were
@@ -68,6 +97,7 @@ BEGIN
             state_reason = CASE WHEN h.passed THEN 'its time passed while it was paused' ELSE c.state_reason END,
             next_run_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.next_run_at END,
             fire_at = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.fire_at END,
+            share = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.share END,
             held = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.held END,
             held_since = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.held_since END,
             held_reason = CASE WHEN h.retimed OR h.toggled THEN NULL ELSE c.held_reason END
@@ -162,7 +192,7 @@ BEGIN
         ON CONFLICT DO NOTHING
     )
     UPDATE riverbeat.cursors c
-    SET dirty = true, changed_at = clock_timestamp(), next_run_at = NULL, fire_at = NULL,
+    SET dirty = true, changed_at = clock_timestamp(), next_run_at = NULL, fire_at = NULL, share = NULL,
         held = NULL, held_since = NULL, held_reason = NULL
     FROM held h
     WHERE c.schedule_id = h.schedule_id;
@@ -315,6 +345,7 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+DROP TABLE riverbeat.catch_up;
 DROP INDEX riverbeat.runs_beside_idx;
 UPDATE riverbeat.cursors SET held = NULL, held_since = NULL, held_reason = NULL, next_run_at = coalesce(next_run_at, held)
 WHERE held IS NOT NULL;
@@ -322,5 +353,6 @@ ALTER TABLE riverbeat.cursors
     DROP CONSTRAINT cursors_held_check,
     DROP CONSTRAINT cursors_fire_at_check,
     ADD CONSTRAINT cursors_fire_at_check CHECK (fire_at IS NULL OR next_run_at IS NOT NULL),
+    DROP COLUMN share,
     DROP COLUMN held_reason,
     DROP COLUMN held_since;
