@@ -185,7 +185,7 @@ func (s *server) build() (err error) {
 		metrics := scheduler.NewMetrics(s.registry)
 		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
-			Rules: schedule.Rules{MisfireAfter: s.config.MisfireAfter}, Zones: s.zones.Version(),
+			Rules: s.config.rules(), Zones: s.zones.Version(),
 			Self: self(), Paths: s.paths, Metrics: metrics, Log: s.log,
 		})
 		// Not on the scheduler's own few connections.
@@ -262,7 +262,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce, Alone: s.redisIsEnough})
+		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})

@@ -416,6 +416,8 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_HEARTBEAT_INTERVAL=61s", 78, "RIVERBEAT_HEARTBEAT_INTERVAL: must be from 100ms to 1m"},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=0", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: must be longer than 0s"},
 		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 0s to 1h"},
+		{"RIVERBEAT_CATCH_UP_RATE=0", 78, "RIVERBEAT_CATCH_UP_RATE: must be from 1 to 100000"},
+		{"RIVERBEAT_CATCH_UP_RATE=fast", 78, "RIVERBEAT_CATCH_UP_RATE: must be a whole number"},
 		{"RIVERBEAT_RUN_RETENTION=1m", 78, "RIVERBEAT_RUN_RETENTION: must be 0s, which keeps for ever, or at least 1h"},
 		{"RIVERBEAT_COMPLETED_RETENTION=-1h", 78, "RIVERBEAT_COMPLETED_RETENTION: must be 0s, which keeps for ever, or at least 1h"},
 		{"RIVERBEAT_ADDR=127.0.0.1:99999", 78, "RIVERBEAT_ADDR: must be host:port"},
