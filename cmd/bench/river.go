@@ -54,17 +54,20 @@ func (b *bench) riverPeriodic(ctx context.Context, n int) (figures, error) {
 		if err := settle(ctx, pool); err != nil {
 			return nil, err
 		}
+		if err := client.Start(ctx); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, client.Stop(context.WithoutCancel(ctx))) }()
+		if err := waitForLeader(ctx, pool); err != nil {
+			return nil, err
+		}
 		// It plans by this process's clock, which is the server's here.
-		due := time.Now().Add(b.lead(3*time.Second, n, 30*time.Microsecond))
+		due := time.Now().Add(b.lead(2*time.Second, n, 30*time.Microsecond))
 		all := []*river.PeriodicJob{periodic(due.Add(-time.Second), nil)}
 		for range n {
 			all = append(all, periodic(due, nil))
 		}
 		client.PeriodicJobs().AddMany(all)
-		if err := client.Start(ctx); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, client.Stop(context.WithoutCancel(ctx))) }()
 		if err := waitForJobs(ctx, pool, 1, time.Minute); err != nil {
 			return nil, err
 		}
@@ -88,6 +91,20 @@ func (b *bench) riverPeriodic(ctx context.Context, n int) (figures, error) {
 		// Not the one that came before.
 		return ofAll(ctx, pool, n, written, jobsLate+` AND id > (SELECT min(id) FROM river_job)`, due)
 	})
+}
+
+// waitForLeader waits until a client leads. Mostly that is at once, but a try that
+// fails is followed by the next one only after 5 s.
+func waitForLeader(ctx context.Context, pool *pgxpool.Pool) error {
+	for leads := false; !leads; {
+		if err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM river_leader)`).Scan(&leads); err != nil {
+			return err
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // riverChanged adds periodic jobs that run at once.

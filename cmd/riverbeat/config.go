@@ -188,9 +188,12 @@ func (c *Config) check() error {
 	if c.CatchUpRate < 1 || c.CatchUpRate > 100_000 {
 		add("catch-up-rate", "must be from 1 to 100000")
 	}
-	for flag, retention := range map[string]time.Duration{"run-retention": c.RunRetention, "completed-retention": c.CompletedRetention} {
-		if retention < 0 || retention > 0 && retention < time.Hour {
-			add(flag, "must be 0s, which keeps for ever, or at least 1h")
+	for _, r := range []struct {
+		flag string
+		time.Duration
+	}{{"run-retention", c.RunRetention}, {"completed-retention", c.CompletedRetention}} {
+		if r.Duration < 0 || r.Duration > 0 && r.Duration < time.Hour {
+			add(r.flag, "must be 0s, which keeps for ever, or at least 1h")
 		}
 	}
 	if c.JQuantsURL != "" {
