@@ -7,8 +7,13 @@ FUZZTIME      ?= 10s
 SOAKTIME      ?= 10m
 FAULTTIME     ?= 60s
 BENCH         ?= .
-BENCHTIME     ?= 100ms
-BENCHCOUNT    ?= 6
+ROWS          ?= .
+ITERATIONS    ?= 5
+# Once is the short form: to see that all of it works, not what it measures.
+BENCHTIME     ?= $(if $(filter 1,$(ITERATIONS)),1x,100ms)
+BENCHCOUNT    ?= $(if $(filter 1,$(ITERATIONS)),1,6)
+# Only all of it is for the README.
+BENCHOUT      ?= $(if $(filter 1,$(ITERATIONS))$(filter-out .,$(ROWS)),-out bin,-out cmd/bench -readme README.md)
 
 # The commit goes into the binary where git can name it. Where it can't (no git,
 # no commit yet, another user's checkout in a container) the build must not fail.
@@ -27,12 +32,13 @@ build: go ## Build bin/riverbeat
 # benchmark runs once, so that none rots.
 test: deps ## Run every test with the race detector, against real servers
 	CI=1 go test -race -timeout 9m ./...
-	CI=1 go test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
+	$(MAKE) bench ITERATIONS=1 >/dev/null
 
-bench: deps ## Measure, beside its peers and the raw limits, in one run (BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
+bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATIONS=5 ROWS=due BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
 	@mkdir -p bin
 	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
+	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
 
 soak: deps ## Run 2,000 schedules a second for SOAKTIME=10m over schedulers that are killed, and each fault for FAULTTIME=60s
 	CI=1 go test ./cmd/riverbeat -run 'Soak' -v -timeout 24h -args -soak $(SOAKTIME)

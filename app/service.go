@@ -46,6 +46,8 @@ type Service struct {
 type Config struct {
 	// Zones is the version of the time zone data that it plans by.
 	Zones string
+	// Rules are those of the schedulers.
+	Rules schedule.Rules
 	// Announce is told of each change after its commit and must not block. Nil
 	// announces nothing.
 	Announce func(schedule.Change)
@@ -57,6 +59,7 @@ type Config struct {
 
 // NewService is a Service.
 func NewService(store *db.Store, jobs Jobs, config Config) *Service {
+	config.Rules = config.Rules.WithDefaults()
 	if config.Announce == nil {
 		config.Announce = func(schedule.Change) {}
 	}
@@ -288,11 +291,12 @@ func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs
 }
 
 // RunNow enqueues one run at once, also of a paused or completed schedule. It
-// leaves the schedule's own runs as they are. The error may be
-// schedule.ErrNotFound or schedule.ErrInvalidState.
-func (s *Service) RunNow(ctx context.Context, key Key) (schedule.Run, error) {
+// leaves the schedule's own runs as they are. Its overlap policy is passed over
+// unless respectOverlap. The error may be schedule.ErrNotFound,
+// schedule.ErrInvalidState or a *schedule.BlockedError.
+func (s *Service) RunNow(ctx context.Context, key Key, respectOverlap bool) (schedule.Run, error) {
 	for attempt := 1; ; attempt++ {
-		run, err := s.runNow(ctx, key)
+		run, err := s.runNow(ctx, key, respectOverlap)
 		// Two that came in the same microsecond: the clock has moved on since.
 		if db.UniqueViolation(err) == "runs_pkey" && attempt < 10 {
 			continue
@@ -301,7 +305,7 @@ func (s *Service) RunNow(ctx context.Context, key Key) (schedule.Run, error) {
 	}
 }
 
-func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err error) {
+func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool) (run schedule.Run, err error) {
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		status, err := tx.KeepSchedule(ctx, key)
 		if err != nil {
@@ -309,6 +313,11 @@ func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err er
 		}
 		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
 			return schedule.ErrInvalidState
+		}
+		if respectOverlap && status.Schedule.Overlap.Asks() {
+			if err := checkOverlap(ctx, tx, &status.Schedule); err != nil {
+				return err
+			}
 		}
 		now, err := tx.Now(ctx)
 		if err != nil {
@@ -323,6 +332,24 @@ func (s *Service) runNow(ctx context.Context, key Key) (run schedule.Run, err er
 		return tx.InsertRuns(ctx, []schedule.Run{run})
 	})
 	return run, err
+}
+
+// checkOverlap refuses a run while the last one's job blocks it. It holds the
+// cursor, so that no other run comes to be meanwhile whose job it doesn't see.
+func checkOverlap(ctx context.Context, tx *db.Tx, definition *schedule.Schedule) error {
+	cursor, err := tx.LockCursor(ctx, definition.ID)
+	if err != nil {
+		return err
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	jobs, err := tx.LastJobs(ctx, []schedule.Cursor{cursor})
+	if last := jobs[definition.ID]; err == nil && last.Blocks(definition, now) {
+		return &schedule.BlockedError{JobID: last.ID}
+	}
+	return err
 }
 
 // Runs reads a page of a schedule's ledger, newest first. before is the last

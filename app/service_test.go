@@ -132,7 +132,10 @@ func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
 		{"resume", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), 3) },
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 4, NextRunAt: next}, 4, next}}},
 		{"resume again", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), app.AnyVersion) }, nil},
-		{"run", func() (*schedule.Status, error) { _, err := f.RunNow(t.Context(), key(created)); return nil, err }, nil},
+		{"run", func() (*schedule.Status, error) {
+			_, err := f.RunNow(t.Context(), key(created), false)
+			return nil, err
+		}, nil},
 		{"delete", func() (*schedule.Status, error) { return nil, f.drop(t.Context(), key(created), 4, false) },
 			[]announcement{{schedule.Change{Op: schedule.OpDeleted, ID: id, Version: 5}, 0, time.Time{}}}},
 	}
@@ -371,26 +374,6 @@ func TestAnEditThatWaitedAnswersWithWhatIsThere(t *testing.T) {
 	equal(t, "announced", f.announcements(), nil)
 }
 
-func TestOnlyAllowIsTakenForOverlap(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	status := f.create(t, "n")
-	for _, overlap := range []schedule.Overlap{schedule.OverlapSkip, schedule.OverlapQueueOne} {
-		definition := aSchedule("new")
-		definition.Overlap = overlap
-		_, err := f.Create(t.Context(), definition)
-		_, editErr := f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error { s.Overlap = overlap; return nil })
-		for _, err := range []error{err, editErr} {
-			var invalid *schedule.InvalidError
-			if !errors.As(err, &invalid) {
-				t.Fatalf("%s: %v", overlap, err)
-			}
-			equal(t, string(overlap), invalid.Fields, []schedule.FieldError{{Field: "overlap", Reason: `must be "allow": only "allow" is supported so far`}})
-		}
-	}
-	equal(t, "announced", f.announcements(), nil)
-}
-
 // What a change writes into is a copy: what was there stays known, to compare.
 func TestAChangeMayWriteIntoWhatItIsGiven(t *testing.T) {
 	t.Parallel()
@@ -424,7 +407,7 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	status := f.create(t, "n")
-	if _, err := f.RunNow(t.Context(), key(status)); err != nil {
+	if _, err := f.RunNow(t.Context(), key(status), false); err != nil {
 		t.Fatal(err)
 	}
 	elsewhere := app.Key{Namespace: "other", ID: status.Schedule.ID}

@@ -12,7 +12,8 @@ import (
 
 const cursorColumns = `
 c.schedule_id, c.next_run_at, c.fire_at, c.dirty, c.changed_at, c.planned_version,
-c.last_run_at, c.last_job_id, c.run_count, c.state, c.state_reason`
+c.last_run_at, c.last_job_id, c.run_count, c.held, c.held_since, c.held_reason, c.share,
+c.state, c.state_reason`
 
 // cursorScan reads cursorColumns: targets before the scan, finish after it.
 type cursorScan struct {
@@ -20,6 +21,9 @@ type cursorScan struct {
 	id                          [16]byte
 	nextRunAt, fireAt, lastRuns *time.Time
 	lastJobID                   *int64
+	held, heldSince             *time.Time
+	heldReason                  *string
+	share                       *int
 	state                       string
 }
 
@@ -27,7 +31,7 @@ func (s *cursorScan) targets() []any {
 	c := s.cursor
 	return []any{
 		&s.id, &s.nextRunAt, &s.fireAt, &c.Dirty, &c.ChangedAt, &c.PlannedVersion,
-		&s.lastRuns, &s.lastJobID, &c.RunCount, &s.state, &c.StateReason,
+		&s.lastRuns, &s.lastJobID, &c.RunCount, &s.held, &s.heldSince, &s.heldReason, &s.share, &s.state, &c.StateReason,
 	}
 }
 
@@ -36,6 +40,8 @@ func (s *cursorScan) finish() {
 	c.ScheduleID, c.State = s.id, schedule.State(s.state)
 	c.NextRunAt, c.FireAt, c.LastRunAt = utc(s.nextRunAt), utc(s.fireAt), utc(s.lastRuns)
 	c.LastJobID, c.ChangedAt = value(s.lastJobID), c.ChangedAt.UTC()
+	c.Held, c.HeldSince, c.HeldReason = utc(s.held), utc(s.heldSince), schedule.Reason(value(s.heldReason))
+	c.Share = value(s.share)
 }
 
 func collectCursors(rows pgx.Rows, more ...any) ([]schedule.Cursor, error) {
@@ -55,21 +61,55 @@ func collectCursors(rows pgx.Rows, more ...any) ([]schedule.Cursor, error) {
 const claimDue = `
 SELECT ` + cursorColumns + `, clock_timestamp()
 FROM riverbeat.cursors c
-WHERE c.fire_at <= (SELECT clock_timestamp())
+WHERE c.fire_at <= (SELECT clock_timestamp() - $2::interval) AND c.fire_at >= (SELECT clock_timestamp() - $3::interval)
 ORDER BY c.fire_at
 LIMIT $1
 FOR UPDATE SKIP LOCKED`
 
 // ClaimDue locks at most limit cursors that are due, in the order in which they
-// are, passing over those that another scheduler holds. now is the database's
-// clock after the claim.
-func (tx *Tx) ClaimDue(ctx context.Context, limit int) (due []schedule.Cursor, now time.Time, err error) {
-	rows, err := tx.Query(ctx, claimDue, limit)
+// are, passing over those that another scheduler holds: of the punctual ones, which
+// have been due for misfireAfter at most; if there are none, of the others. now is
+// the database's clock after the claim.
+func (tx *Tx) ClaimDue(ctx context.Context, misfireAfter time.Duration, limit int) (due []schedule.Cursor, now time.Time, err error) {
+	due, now, err = tx.claimDue(ctx, limit, 0, misfireAfter)
+	if err == nil && len(due) == 0 {
+		due, now, err = tx.claimDue(ctx, limit, misfireAfter, never)
+	}
+	return due, now, wrap(err, "claim due cursors")
+}
+
+// claimDue claims what has been due for at least so long and at most so long.
+func (tx *Tx) claimDue(ctx context.Context, limit int, least, most time.Duration) (due []schedule.Cursor, now time.Time, err error) {
+	rows, err := tx.Query(ctx, claimDue, limit, least, most)
 	if err != nil {
-		return nil, now, wrap(err, "claim due cursors")
+		return nil, now, err
 	}
 	due, err = collectCursors(rows, &now)
-	return due, now.UTC(), wrap(err, "claim due cursors")
+	return due, now.UTC(), err
+}
+
+const lockSlot = `
+SELECT slot, taken
+FROM riverbeat.catch_up
+FOR UPDATE`
+
+// LockSlot is the last slot that was dealt out to catch up, zero if there was none,
+// and how many runs of it are taken. Until the end of the transaction no other one
+// deals.
+func (tx *Tx) LockSlot(ctx context.Context) (at time.Time, taken int, err error) {
+	var slot *time.Time
+	err = tx.QueryRow(ctx, lockSlot).Scan(&slot, &taken)
+	return utc(slot), taken, wrap(err, "read the last slot")
+}
+
+const saveSlot = `
+UPDATE riverbeat.catch_up
+SET slot = $1, taken = $2`
+
+// SaveSlot says where the transaction, which has LockSlot, has stopped dealing.
+func (tx *Tx) SaveSlot(ctx context.Context, at time.Time, taken int) error {
+	_, err := tx.Exec(ctx, saveSlot, at, taken)
+	return wrap(err, "save the last slot")
 }
 
 // Dirty says which cursors are to be planned.
@@ -140,14 +180,16 @@ const saveCursors = `
 UPDATE riverbeat.cursors c
 SET next_run_at = n.next_run_at, fire_at = n.fire_at, dirty = n.dirty, planned_version = n.planned_version,
     last_run_at = n.last_run_at, last_job_id = n.last_job_id, run_count = n.run_count,
+    held = n.held, held_since = n.held_since, held_reason = n.held_reason, share = n.share,
     state = n.state, state_reason = n.state_reason,
     -- Firing alone plans nothing new.
     planned_in = CASE WHEN c.planned_version <> n.planned_version OR c.dirty AND NOT n.dirty
                       THEN pg_current_xact_id() ELSE c.planned_in END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::boolean[], $5::bigint[],
-            $6::timestamptz[], $7::bigint[], $8::bigint[], $9::text[], $10::text[])
+            $6::timestamptz[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::text[],
+            $12::integer[], $13::text[], $14::text[])
     AS n (schedule_id, next_run_at, fire_at, dirty, planned_version, last_run_at, last_job_id, run_count,
-          state, state_reason)
+          held, held_since, held_reason, share, state, state_reason)
 WHERE c.schedule_id = n.schedule_id`
 
 // SaveCursors writes cursors that the transaction holds.
@@ -159,14 +201,20 @@ func (tx *Tx) SaveCursors(ctx context.Context, cursors []schedule.Cursor) error 
 		dirty               = make([]bool, n)
 		planned, count      = make([]int64, n), make([]int64, n)
 		lastJob             = make([]*int64, n)
+		held, heldSince     = make([]*time.Time, n), make([]*time.Time, n)
+		heldReason          = make([]*string, n)
+		share               = make([]*int, n)
 		state, reason       = make([]string, n), make([]string, n)
 	)
 	for i, c := range cursors {
 		ids[i], dirty[i], planned[i], count[i] = c.ScheduleID, c.Dirty, c.PlannedVersion, c.RunCount
 		next[i], fire[i], lastRun[i] = nullTime(c.NextRunAt), nullTime(c.FireAt), nullTime(c.LastRunAt)
 		lastJob[i], state[i], reason[i] = null(c.LastJobID), string(c.State), c.StateReason
+		held[i], heldSince[i], heldReason[i] = nullTime(c.Held), nullTime(c.HeldSince), null(string(c.HeldReason))
+		share[i] = null(c.Share)
 	}
-	_, err := tx.Exec(ctx, saveCursors, ids, next, fire, dirty, planned, lastRun, lastJob, count, state, reason)
+	_, err := tx.Exec(ctx, saveCursors, ids, next, fire, dirty, planned, lastRun, lastJob, count,
+		held, heldSince, heldReason, share, state, reason)
 	return wrap(err, "save cursors")
 }
 

@@ -150,6 +150,41 @@ func (tx *Tx) UnfinishedJobs(ctx context.Context, id schedule.ID) ([]int64, erro
 	return jobs, wrap(err, "look for unfinished jobs")
 }
 
+// The id of a cursor's last job is that of the spec's last run, and River's ids
+// grow, so a manual or backfilled run that came later has the greater one. Both
+// ways are one probe of an index a schedule, however many runs were skipped since.
+const selectLastJobs = `
+SELECT n.schedule_id, j.id, j.created_at
+FROM unnest($1::uuid[], $2::bigint[]) AS n (schedule_id, last_job_id)
+CROSS JOIN LATERAL (
+    SELECT max(job_id) AS id
+    FROM riverbeat.runs
+    WHERE schedule_id = n.schedule_id AND reason IN ('manual', 'backfill')
+) beside
+JOIN river_job j ON j.id = greatest(n.last_job_id, beside.id)
+WHERE j.state NOT IN ('cancelled', 'completed', 'discarded')`
+
+// LastJobs is the job of the last run of each cursor's schedule, those that River
+// hasn't finalized. The transaction holds the cursors.
+func (tx *Tx) LastJobs(ctx context.Context, cursors []schedule.Cursor) (map[schedule.ID]schedule.LastJob, error) {
+	ids, last := make([][16]byte, len(cursors)), make([]*int64, len(cursors))
+	for i, c := range cursors {
+		ids[i], last[i] = c.ScheduleID, null(c.LastJobID)
+	}
+	rows, err := tx.Query(ctx, selectLastJobs, ids, last)
+	if err != nil {
+		return nil, wrap(err, "read the last jobs")
+	}
+	jobs := map[schedule.ID]schedule.LastJob{}
+	var id [16]byte
+	var job schedule.LastJob
+	_, err = pgx.ForEachRow(rows, []any{&id, &job.ID, &job.CreatedAt}, func() error {
+		jobs[id] = job
+		return nil
+	})
+	return jobs, wrap(err, "read the last jobs")
+}
+
 // Now is the database's clock, which decides what is due.
 func (tx *Tx) Now(ctx context.Context) (now time.Time, err error) {
 	err = tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)

@@ -17,6 +17,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
@@ -426,24 +427,24 @@ func TestWhatIsDueIsClaimedOnceOldestFirst(t *testing.T) {
 	inTx(t, store, func(first *db.Tx) error {
 		before, err := first.Now(t.Context())
 		must(t, err)
-		due, now, err := first.ClaimDue(t.Context(), 2)
+		due, now, err := first.ClaimDue(t.Context(), 31*time.Minute, 2)
 		must(t, err)
 		after, err := first.Now(t.Context())
 		must(t, err)
-		wantIDs(t, "the first claim of two", due, id(5), id(3))
+		wantIDs(t, "the first claim of two punctual ones", due, id(1), id(4))
 		if now.Before(before) || now.After(after) || now.Location() != time.UTC {
 			t.Errorf("now is %s, not between %s and %s", now, before, after)
 		}
-		if c := due[0]; !c.FireAt.Equal(c.NextRunAt) || now.Sub(c.FireAt).Round(time.Hour) != 24*time.Hour || c.Dirty {
+		if c := due[0]; !c.FireAt.Equal(c.NextRunAt) || now.Sub(c.FireAt).Round(time.Minute) != time.Minute || c.Dirty {
 			t.Errorf("claimed %+v", c)
 		}
 
 		inTx(t, store, func(second *db.Tx) error {
-			due, _, err := second.ClaimDue(t.Context(), 10)
+			due, _, err := second.ClaimDue(t.Context(), 31*time.Minute, 10)
 			must(t, err)
-			wantIDs(t, "the claim beside it", due, id(1), id(4))
+			wantIDs(t, "the claim beside it, of what isn't punctual", due, id(5), id(3))
 			inTx(t, store, func(third *db.Tx) error {
-				due, _, err := third.ClaimDue(t.Context(), 10)
+				due, _, err := third.ClaimDue(t.Context(), time.Hour, 10)
 				wantIDs(t, "a third claim", due)
 				return err
 			})
@@ -454,7 +455,7 @@ func TestWhatIsDueIsClaimedOnceOldestFirst(t *testing.T) {
 
 	// Nobody moved them on, so they are due again: all that was locked is free.
 	inTx(t, store, func(tx *db.Tx) error {
-		due, _, err := tx.ClaimDue(t.Context(), 10)
+		due, _, err := tx.ClaimDue(t.Context(), 25*time.Hour, 10)
 		wantIDs(t, "a later claim", due, id(5), id(3), id(1), id(4))
 		return err
 	})
@@ -467,7 +468,7 @@ func TestADueCursorIsClaimedDirtyOrNot(t *testing.T) {
 	plan(t, pool, "schedule 1", -time.Minute)
 	execSQL(t, pool, `UPDATE riverbeat.schedules SET misfire = 'skip'`)
 	inTx(t, store, func(tx *db.Tx) error {
-		due, _, err := tx.ClaimDue(t.Context(), 10)
+		due, _, err := tx.ClaimDue(t.Context(), time.Hour, 10)
 		if len(due) != 1 || !due[0].Dirty {
 			t.Errorf("claimed %+v", due)
 		}
@@ -483,14 +484,57 @@ func TestTheClaimReadsTheIndex(t *testing.T) {
 		SELECT gen_random_uuid(), now(), n % 5000 = 0, now() + n * interval '1 min', now() + n * interval '1 min' FROM generate_series(1, 20000) n`)
 	execSQL(t, pool, `ANALYZE riverbeat.cursors`)
 	for query, index := range map[string]string{
-		`SELECT * FROM riverbeat.cursors c WHERE c.fire_at <= (SELECT clock_timestamp()) ORDER BY c.fire_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_fire_at_idx",
-		`SELECT * FROM riverbeat.cursors c WHERE c.dirty ORDER BY c.changed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`:                              "cursors_dirty_idx",
-		`SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`:                                                                            "cursors_dirty_idx",
-		`SELECT min(fire_at) - clock_timestamp() FROM riverbeat.cursors WHERE fire_at IS NOT NULL`:                                             "cursors_fire_at_idx",
+		`SELECT * FROM riverbeat.cursors c WHERE c.fire_at <= (SELECT clock_timestamp() - interval '0 s') AND c.fire_at >= (SELECT clock_timestamp() - interval '10 s')
+			ORDER BY c.fire_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_fire_at_idx",
+		`SELECT * FROM riverbeat.cursors c WHERE c.dirty ORDER BY c.changed_at LIMIT 1000 FOR UPDATE SKIP LOCKED`: "cursors_dirty_idx",
+		`SELECT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`:                                               "cursors_dirty_idx",
+		`SELECT min(fire_at) - clock_timestamp() FROM riverbeat.cursors WHERE fire_at IS NOT NULL`:                "cursors_fire_at_idx",
 	} {
 		plan := one[string](t, pool, `EXPLAIN (FORMAT JSON) `+query)
 		if !strings.Contains(plan, index) || strings.Contains(plan, "Seq Scan") {
 			t.Errorf("%s:\n%s", query, plan)
+		}
+	}
+}
+
+// However many schedules there are that aren't due, and runs that were skipped.
+func TestWhatADispatchReadsIsFoundByIndexes(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	execSQL(t, pool, `
+		INSERT INTO riverbeat.cursors (schedule_id, changed_at, dirty, next_run_at, fire_at)
+		SELECT gen_random_uuid(), now(), false, now() + n * interval '1 min', now() + n * interval '1 min' FROM generate_series(1, 50000) n;
+		INSERT INTO riverbeat.runs (schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why)
+		SELECT '00000000-0000-0000-0000-000000000001', now() - n * interval '1 s', 'default', 'n', 'schedule', 'skipped', 'overlap' FROM generate_series(1, 50000) n;
+		INSERT INTO river_job (kind, args, max_attempts) SELECT 'k', '{}', 25 FROM generate_series(1, 10000);
+		ANALYZE riverbeat.cursors, riverbeat.runs, river_job`)
+	conn, err := pool.Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), `SET plan_cache_mode = force_generic_plan`)
+	must(t, err)
+	for claim, row := range map[string]struct {
+		statement string
+		args      string
+		most      int // buffers
+	}{
+		"claim":     {db.ClaimDue, `1000, interval '0 s', interval '10 s'`, 40},
+		"catch-up":  {db.SelectBehind, `'', interval '10 s', 100000, 1000`, 40},
+		"last jobs": {db.SelectLastJobs, `ARRAY['00000000-0000-0000-0000-000000000001'::uuid], ARRAY[17::bigint]`, 40},
+	} {
+		_, err := conn.Exec(t.Context(), `DEALLOCATE ALL; PREPARE statement AS `+row.statement)
+		must(t, err)
+		var plan []struct {
+			Plan struct {
+				Hit  int `json:"Shared Hit Blocks"`
+				Read int `json:"Shared Read Blocks"`
+			}
+		}
+		must(t, conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE statement (`+row.args+`)`, pgx.QueryExecModeSimpleProtocol).Scan(&plan))
+		if got := plan[0].Plan.Hit + plan[0].Plan.Read; got > row.most {
+			rows, _ := conn.Query(t.Context(), `EXPLAIN (ANALYZE, BUFFERS) EXECUTE statement (`+row.args+`)`, pgx.QueryExecModeSimpleProtocol)
+			text, _ := pgx.CollectRows(rows, pgx.RowTo[string])
+			t.Errorf("%s touches %d buffers:\n%s", claim, got, strings.Join(text, "\n"))
 		}
 	}
 }
@@ -553,7 +597,7 @@ func TestCursorsAreSavedTogether(t *testing.T) {
 	at := time.Date(2026, 11, 24, 3, 0, 0, 123456000, time.UTC)
 	cursors := []schedule.Cursor{
 		{ScheduleID: id(1), NextRunAt: at, FireAt: at.Add(time.Second), PlannedVersion: 7, LastRunAt: at.Add(-time.Hour), LastJobID: 1 << 40,
-			RunCount: 1 << 50, State: schedule.StateActive},
+			RunCount: 1 << 50, State: schedule.StateActive, Held: at.Add(-time.Minute), HeldSince: at, HeldReason: schedule.ReasonCatchUp, Share: 7},
 		{ScheduleID: id(2), State: schedule.StateCompleted},
 		{ScheduleID: id(3), Dirty: true, State: schedule.StateInvalid, StateReason: `cron "x" can't be read; '名'`},
 		{ScheduleID: id(9), State: schedule.StateActive}, // gone meanwhile
@@ -794,6 +838,66 @@ func TestUnfinishedJobsAreThoseRiverHasNotFinalized(t *testing.T) {
 			t.Errorf("a schedule without runs has the jobs %v", none)
 		}
 		return errors.Join(err, err2)
+	})
+}
+
+func TestTheLastJobIsThatOfTheNewestRunOfWhateverReason(t *testing.T) {
+	t.Parallel()
+	store, pool := setup(t)
+	job := func(state string) int64 {
+		return one[int64](t, pool, `
+			INSERT INTO river_job (kind, args, max_attempts, state, finalized_at)
+			VALUES ('k', '{}', 25, $1::river_job_state, CASE WHEN $1 IN ('cancelled', 'completed', 'discarded') THEN now() END) RETURNING id`, state)
+	}
+	manual := func(n int, at time.Time, job int64) schedule.Run {
+		run := enqueued(n, at, job)
+		run.Reason = schedule.ReasonManual
+		return run
+	}
+	var runs []schedule.Run
+	var cursors []schedule.Cursor
+	want := map[schedule.ID]int64{}
+	for n, row := range []struct {
+		spec, beside string // the states of the jobs; the manual one's is the newer unless its run is an older one
+		want         string
+	}{
+		{spec: "running", want: "spec"}, {spec: "retryable", want: "spec"}, {spec: "available", want: "spec"},
+		{spec: "completed"}, {spec: "cancelled"}, {spec: "discarded"}, {},
+		{spec: "completed", beside: "running", want: "beside"}, {spec: "running", beside: "completed"}, {beside: "running", want: "beside"},
+	} {
+		cursor, jobs := schedule.Cursor{ScheduleID: id(n + 1)}, map[string]int64{}
+		if row.spec != "" {
+			jobs["spec"] = job(row.spec)
+			cursor.LastJobID = jobs["spec"]
+			runs = append(runs, enqueued(n+1, midnight, jobs["spec"]))
+		}
+		if row.beside != "" {
+			jobs["beside"] = job(row.beside)
+			runs = append(runs, manual(n+1, midnight.Add(-time.Hour), jobs["beside"]))
+		}
+		if row.want != "" {
+			want[cursor.ScheduleID] = jobs[row.want]
+		}
+		cursors = append(cursors, cursor)
+	}
+	// An older one beside it, and one whose job River has deleted.
+	older, newer := job("running"), job("completed")
+	runs = append(runs, manual(20, midnight.Add(time.Hour), older), enqueued(20, midnight, newer), enqueued(21, midnight, 1<<40))
+	cursors = append(cursors, schedule.Cursor{ScheduleID: id(20), LastJobID: newer}, schedule.Cursor{ScheduleID: id(21), LastJobID: 1 << 40})
+	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), runs) })
+	inTx(t, store, func(tx *db.Tx) error {
+		jobs, err := tx.LastJobs(t.Context(), cursors)
+		got := map[schedule.ID]int64{}
+		for id, job := range jobs {
+			got[id] = job.ID
+			if time.Since(job.CreatedAt).Abs() > time.Minute {
+				t.Errorf("job %d is from %v", job.ID, job.CreatedAt)
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		return err
 	})
 }
 

@@ -139,7 +139,7 @@ func TestAnInsertOfFourColumnsIsASchedule(t *testing.T) {
 	got = one[map[string]any](t, pool, `SELECT to_jsonb(c) - '{schedule_id,changed_at}'::text[] FROM riverbeat.cursors c`)
 	want = map[string]any{
 		"next_run_at": nil, "fire_at": nil, "dirty": true, "planned_version": 0.0, "last_run_at": nil,
-		"last_job_id": nil, "run_count": 0.0, "held": nil, "state": "active", "state_reason": "", "planned_in": nil,
+		"last_job_id": nil, "run_count": 0.0, "held": nil, "held_since": nil, "held_reason": nil, "share": nil, "state": "active", "state_reason": "", "planned_in": nil,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("the cursor:\n", diff)
@@ -386,6 +386,31 @@ func TestWhatWasDueAndNotClaimedIsAccountedFor(t *testing.T) {
 			}
 		})
 	}
+	t.Run("SoIsWhatWaitsForAJob", func(t *testing.T) {
+		for statement, want := range map[string]string{
+			`UPDATE riverbeat.schedules SET cron = '0 4 * * *' WHERE name = $1`:                       "superseded",
+			`UPDATE riverbeat.schedules SET paused = true WHERE name = $1`:                            "paused",
+			`UPDATE riverbeat.schedules SET exclude = '{}', on_excluded = 'next_day' WHERE name = $1`: "superseded",
+			`UPDATE riverbeat.schedules SET overlap = 'allow' WHERE name = $1`:                        "",
+			`UPDATE riverbeat.schedules SET job_kind = 'another' WHERE name = $1`:                     "",
+			`DELETE FROM riverbeat.schedules WHERE name = $1`:                                         "deleted",
+		} {
+			name := fmt.Sprint("held ", len(statement))
+			insert(t, pool, name, "overlap", "'queue_one'")
+			plan(t, pool, name, time.Hour)
+			execSQL(t, pool, `UPDATE riverbeat.cursors SET (held, held_since, held_reason) = (now() - interval '1 min', now(), 'catch_up')
+				WHERE schedule_id = (SELECT id FROM riverbeat.schedules WHERE name = $1)`, name)
+			execSQL(t, pool, statement, name)
+			got := one[string](t, pool, `SELECT coalesce(string_agg(why || ' ' || reason || ' ' || count || (until IS NULL), ','), '') FROM riverbeat.runs WHERE schedule_name = $1`, name)
+			held := one[bool](t, pool, `SELECT count(held) > 0 FROM riverbeat.cursors JOIN riverbeat.schedules ON id = schedule_id WHERE name = $1`, name)
+			if want != "" {
+				want += " catch_up 1true"
+			}
+			if got != want || held != (want == "") {
+				t.Errorf("%s: the ledger says %q, held: %v", statement, got, held)
+			}
+		}
+	})
 	t.Run("ALineThatIsThereAlreadyIsLeft", func(t *testing.T) {
 		insert(t, pool, "recorded")
 		plan(t, pool, "recorded", -time.Minute)

@@ -49,6 +49,14 @@ type ClientConfig struct {
 	Logger *slog.Logger
 }
 
+// FetchCooldown is how long River's client rests between fetches. One fetch takes at
+// most one job a free worker, so a burst starts at the rate workers/cooldown:
+// River's 100 ms would make 1,000 jobs wait a second.
+const (
+	FetchCooldown = 10 * time.Millisecond
+	fetchPoll     = time.Second
+)
+
 // jobTimeout is the longest that a job may run whose kind has no limit of its
 // own. Both built-in kinds have one.
 const jobTimeout = time.Minute
@@ -77,9 +85,7 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 	river.AddWorker(workers, newWebhookWorker(c.WebhookAllow, c.UserAgent, nil))
 	river.AddWorker(workers, listed)
 
-	// One fetch takes at most one job a free worker, so a burst starts at the
-	// rate workers/cooldown: River's 100 ms would make 1,000 jobs wait a second.
-	cooldown, poll := 10*time.Millisecond, time.Second
+	poll := fetchPoll
 	if c.PollOnly {
 		poll = 250 * time.Millisecond
 	}
@@ -97,7 +103,7 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		// The service enqueues through an Inserter, but River's pages and whoever
 		// else holds this client may insert any kind.
 		SkipUnknownJobCheck: true,
-		FetchCooldown:       cooldown,
+		FetchCooldown:       FetchCooldown,
 		FetchPollInterval:   poll,
 		PollOnly:            c.PollOnly,
 		JobTimeout:          jobTimeout,

@@ -24,8 +24,8 @@ type scheduleDocument struct {
 	Misfire           string    `json:"misfire" required:"false" enum:"once,all,skip" default:"once" doc:"What is owed for runs that were missed: the latest, the newest misfire_limit, or none."`
 	MisfireGrace      *duration `json:"misfire_grace" required:"false" doc:"Runs missed longer ago than this are not made up for; null: however long ago."`
 	MisfireLimit      int       `json:"misfire_limit" required:"false" minimum:"1" maximum:"10000" default:"100"`
-	Overlap           string    `json:"overlap" required:"false" enum:"allow" default:"allow" doc:"What happens to a run while the job of the one before it is unfinished."`
-	OverlapStaleAfter *duration `json:"overlap_stale_after" required:"false"`
+	Overlap           string    `json:"overlap" required:"false" enum:"allow,skip,queue_one" default:"allow" doc:"What happens to a run while the job of the one before it is unfinished: it runs beside it, it is skipped, or one run waits for that job and later ones are skipped meanwhile."`
+	OverlapStaleAfter *duration `json:"overlap_stale_after" required:"false" doc:"A job older than this keeps no run back, though it isn't finished; null: every unfinished job does."`
 
 	Paused      bool   `json:"paused" required:"false"`
 	PauseReason string `json:"pause_reason" required:"false" maxLength:"1000"`

@@ -91,6 +91,7 @@ var requests = []struct{ method, path, body string }{
 	{"GET", "/v1/schedules/name:n/runs", ""},
 	{"GET", "/v1/schedules/name:n/propagation", ""},
 	{"GET", "/v1/schedulers", ""},
+	{"GET", "/v1/catch-up", ""},
 	{"GET", "/v1/calendars", ""},
 	{"POST", "/v1/calendars", `{"name": "c"}`},
 	{"GET", "/v1/calendars/c", ""},

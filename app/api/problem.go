@@ -73,6 +73,7 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 	var known *problem
 	var invalid *schedule.InvalidError
 	var used *schedule.CalendarUsedError
+	var blocked *schedule.BlockedError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -94,6 +95,8 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 		}
 	case errors.As(err, &used):
 		return &problem{Status: http.StatusConflict, Detail: short("The calendar is in use by the schedule " + used.Schedule + ".")}
+	case errors.As(err, &blocked):
+		return &problem{Status: http.StatusConflict, Detail: fmt.Sprintf("The job of the last run, %d, isn't finished, and the schedule's overlap policy lets no run beside it.", blocked.JobID)}
 	case errors.Is(err, schedule.ErrInvalidState):
 		return &problem{Status: http.StatusConflict, Detail: "The schedule is set aside as invalid: its state_reason says why. Edit it first."}
 	case errors.Is(err, schedule.ErrStale):

@@ -173,9 +173,7 @@ func refusals() []refusal {
 		{"misfire empty", top(`"misfire": ""`), 422, []string{"misfire"}, ""},
 		{"misfire_limit 0", top(`"misfire_limit": 0`), 422, []string{"misfire_limit"}, "must be from 1 to 10000"},
 		{"misfire_limit 10001", top(`"misfire_limit": 10001`), 422, []string{"misfire_limit"}, ""},
-		{"overlap skip", top(`"overlap": "skip"`), 422, []string{"overlap"}, `must be "allow": only "allow" is supported so far`},
-		{"overlap queue_one", top(`"overlap": "queue_one"`), 422, []string{"overlap"}, `must be "allow": only "allow" is supported so far`},
-		{"overlap", top(`"overlap": "cancel"`), 422, []string{"overlap"}, ""},
+		{"overlap", top(`"overlap": "cancel"`), 422, []string{"overlap"}, `must be "allow", "skip" or "queue_one"`},
 		{"overlap empty", top(`"overlap": ""`), 422, []string{"overlap"}, ""},
 
 		// Names and jobs.
@@ -240,7 +238,7 @@ func refusals() []refusal {
 		{"listed_info date", job(`"kind": "listed_info", "args": {"date": "today"}`), 422, []string{"job.args.date"}, ""},
 
 		// Several at once are all named.
-		{"several", `{"name": "", "namespace": "X", "spec": {"cron": "x", "jitter": "99h"}, "job": {"kind": "webhook", "priority": 9, "args": {}}, "overlap": "skip", "misfire": "x"}`, 422,
+		{"several", `{"name": "", "namespace": "X", "spec": {"cron": "x", "jitter": "99h"}, "job": {"kind": "webhook", "priority": 9, "args": {}}, "overlap": "x", "misfire": "x"}`, 422,
 			[]string{"job.args.url", "job.priority", "misfire", "name", "namespace", "overlap", "spec.cron", "spec.jitter"}, ""},
 	}
 

@@ -30,6 +30,7 @@ func (a *api) routes() {
 		a.scheduleRoutes()
 		a.calendarRoutes()
 		a.propagationRoutes()
+		a.catchUpRoutes()
 	}
 }
 
@@ -78,9 +79,12 @@ func (a *api) scheduleRoutes() {
 	}, a.resume)
 	handle(a, huma.Operation{
 		OperationID: "run-schedule", Method: http.MethodPost, Path: one + "/run", Tags: []string{"runs"},
-		Summary: "Run a schedule now", Description: "Beside its own runs, which stay as they are; also when it is paused or completed.",
-		DefaultStatus: http.StatusAccepted, Errors: []int{404, 409, 422, 503},
+		Summary: "Run a schedule now",
+		Description: "Beside its own runs, which stay as they are; also when it is paused or completed. " +
+			"With respect_overlap it is a 409 while the schedule's overlap policy would hold a run back.",
+		DefaultStatus: http.StatusAccepted, Errors: []int{400, 404, 409, 413, 415, 422, 503},
 	}, a.run)
+	a.huma.OpenAPI().Paths[one+"/run"].Post.RequestBody.Required = false
 	handle(a, huma.Operation{
 		OperationID: "list-runs", Method: http.MethodGet, Path: one + "/runs", Tags: []string{"runs"},
 		Summary: "List a schedule's runs, newest first", Errors: []int{404, 422, 503},
@@ -431,14 +435,30 @@ func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, err
 	})
 }
 
+// runNowDocument is how a run is asked for.
+type runNowDocument struct {
+	RespectOverlap bool `json:"respect_overlap" required:"false" doc:"Don't run while the schedule's overlap policy would hold a run back."`
+}
+
+type runInput struct {
+	ScheduleParams
+	Body body[runNowDocument]
+}
+
 type runAnswer struct{ Body runDocument }
 
-func (a *api) run(ctx context.Context, in *ScheduleParams) (*runAnswer, error) {
+func (a *api) run(ctx context.Context, in *runInput) (*runAnswer, error) {
 	key, err := in.key()
 	if err != nil {
 		return nil, err
 	}
-	run, err := a.Service.RunNow(ctx, key)
+	var how runNowDocument
+	if in.Body.raw != nil {
+		if err := in.Body.decode(&how); err != nil {
+			return nil, err
+		}
+	}
+	run, err := a.Service.RunNow(ctx, key, how.RespectOverlap)
 	if err != nil {
 		return nil, err
 	}

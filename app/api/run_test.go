@@ -52,6 +52,32 @@ FROM river_job WHERE id = $1::text::bigint`, run.text("job_id"))
 	equal(t, "the ledger", f.do(t, "GET", path(o)+"/runs", "").want(t, http.StatusOK).object(t).list("runs"), []object{run})
 }
 
+func TestRunNowPassesOverTheOverlapPolicyUnlessAsked(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, overlap := range []string{"allow", "skip", "queue_one"} {
+		o := f.create(t, fmt.Sprintf(`{"name": %q, "spec": {"cron": "0 3 * * *"}, "job": {"kind": "report"}, "overlap": %q}`, overlap, overlap))
+		equal(t, "overlap", f.get(t, o.text("id")).text("overlap"), overlap)
+		respect := func() *reply { return f.do(t, "POST", path(o)+"/run", `{"respect_overlap": true}`) }
+		first := respect().want(t, http.StatusAccepted).object(t)
+		last := f.do(t, "POST", path(o)+"/run", `{}`).want(t, http.StatusAccepted).object(t)
+		f.exec(t, `UPDATE river_job SET state = 'completed', finalized_at = now() WHERE id = $1::text::bigint`, first.text("job_id"))
+		if overlap == "allow" {
+			respect().want(t, http.StatusAccepted)
+			continue
+		}
+		blocked := respect().refused(t, http.StatusConflict)
+		if want := "The job of the last run, " + last.text("job_id") + ", isn't finished"; !strings.Contains(blocked.Detail, want) {
+			t.Errorf("the answer says %q", blocked.Detail)
+		}
+		equal(t, "runs", len(f.do(t, "GET", path(o)+"/runs", "").want(t, http.StatusOK).object(t).list("runs")), 2)
+		f.exec(t, `UPDATE river_job SET state = 'completed', finalized_at = now() WHERE id = $1::text::bigint`, last.text("job_id"))
+		respect().want(t, http.StatusAccepted)
+	}
+	f.do(t, "POST", "/v1/schedules/name:allow/run", `{"respect": true}`).refused(t, http.StatusUnprocessableEntity, "respect")
+	f.do(t, "POST", "/v1/schedules/name:allow/run", `{"respect_overlap": 1}`).refused(t, http.StatusUnprocessableEntity, "respect_overlap")
+}
+
 func TestRunNowIsAllowedWhenPausedAndCompletedButNotWhenInvalid(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,14 @@ var (
 	// ErrInvalidState: the schedule is set aside as invalid and can't run.
 	ErrInvalidState = errors.New("the schedule is invalid and can't run until it is edited")
 )
+
+// BlockedError is that of a run that was asked for with respect to the schedule's
+// overlap policy, while the job of the last run is unfinished.
+type BlockedError struct{ JobID int64 }
+
+func (e *BlockedError) Error() string {
+	return fmt.Sprintf("job %d of the schedule's last run isn't finished", e.JobID)
+}
 
 // CalendarUsedError is that of a calendar that can't be deleted while a schedule
 // names it.

@@ -607,7 +607,7 @@ func BenchmarkDueWithACalendar(b *testing.B) {
 			}
 			cursor := Plan(s, Cursor{ChangedAt: clock(b, "00:00:00")}, time.Time{})
 			for b.Loop() {
-				Due(s, cursor, cursor.FireAt, Rules{MisfireAfter: time.Second})
+				Due(s, cursor, Turn{Now: cursor.FireAt}, Rules{MisfireAfter: time.Second})
 			}
 		})
 	}

@@ -10,6 +10,17 @@ type Rules struct {
 	// MisfireAfter is how late an occurrence may be claimed and still count as
 	// punctual. Zero: any delay makes it missed.
 	MisfireAfter time.Duration
+	// CatchUpRate is how many runs a second may make up for missed ones, over all
+	// schedules and schedulers. Zero: DefaultCatchUpRate.
+	CatchUpRate int
+}
+
+// WithDefaults has every setting.
+func (r Rules) WithDefaults() Rules {
+	if r.CatchUpRate == 0 {
+		r.CatchUpRate = DefaultCatchUpRate
+	}
+	return r
 }
 
 // Occurrence is one run that a Decision owes.
@@ -47,6 +58,8 @@ const (
 	WhyPaused     = "paused"     // the schedule was paused before it was claimed
 	WhyDeleted    = "deleted"    // the schedule was deleted before it was claimed
 	WhyExcluded   = "excluded"   // a calendar takes it away
+	WhyOverlap    = "overlap"    // the job of the run before it was unfinished
+	WhyQueueFull  = "queue_full" // and another occurrence was waiting for that already
 )
 
 // Run is the stretch's line of the ledger.
@@ -96,17 +109,18 @@ func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 	c.Dirty, c.PlannedVersion = false, s.Version
 	timing, err := s.Timing()
-	if err == nil {
-		err = s.Overlap.Supported()
-	}
 	if err != nil {
 		return SetAside(c, err.Error())
 	}
 	if !c.NextRunAt.IsZero() {
-		fireAt := c.FireAt
+		before := c
 		c = place(s, timing, c, c.NextRunAt)
-		if !s.Spec.At.IsZero() && !c.FireAt.IsZero() {
-			c.FireAt = latest(c.FireAt, fireAt)
+		switch {
+		case c.FireAt.IsZero():
+		case before.Share > 0: // it keeps its slot
+			c.FireAt, c.Share = before.FireAt, before.Share
+		case !s.Spec.At.IsZero():
+			c.FireAt = latest(c.FireAt, before.FireAt)
 		}
 		return c
 	}
@@ -131,7 +145,7 @@ func Replan(s *Schedule, c Cursor, lastFor, now time.Time) Cursor {
 			return c
 		}
 	}
-	if c.FireAt.IsZero() || !c.FireAt.After(now) || s.Paused {
+	if c.FireAt.IsZero() || !c.FireAt.After(now) || c.Share > 0 || s.Paused {
 		return c
 	}
 	timing, err := s.Timing()
@@ -139,9 +153,10 @@ func Replan(s *Schedule, c Cursor, lastFor, now time.Time) Cursor {
 		return c
 	}
 	// The ledger may have forgotten the last run, and jitter may let it happen after
-	// the instant that is planned now.
+	// the instant that is planned now. What is held isn't in the ledger yet.
 	ran := earliest(c.LastRunAt, c.NextRunAt.Add(-time.Nanosecond))
 	after := latest(latest(c.ChangedAt, lastFor), latest(ran, now.Add(-maxShiftOfRules)))
+	after = latest(after, c.Held)
 	return placeAnew(s, timing, c, after, lastFor)
 }
 
@@ -198,7 +213,7 @@ const silentReason = "calendars exclude every run to come"
 
 // SetAside is the cursor of a schedule that can't run until it is edited.
 func SetAside(c Cursor, reason string) Cursor {
-	c.Dirty, c.NextRunAt, c.FireAt = false, time.Time{}, time.Time{}
+	c.Dirty, c.NextRunAt, c.FireAt, c.Share = false, time.Time{}, time.Time{}, 0
 	c.State, c.StateReason = StateInvalid, reason
 	return c
 }
@@ -208,23 +223,27 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 	if s.Spec.MaxRuns > 0 && c.RunCount >= s.Spec.MaxRuns {
 		next = time.Time{}
 	}
-	c.NextRunAt, c.FireAt = next, time.Time{}
+	c.NextRunAt, c.FireAt, c.Share = next, time.Time{}, 0
 	c.State, c.StateReason = StateActive, ""
 	switch {
-	case next.IsZero():
+	case next.IsZero() && c.Held.IsZero():
 		c.State = StateCompleted
 	case s.Paused:
 		c.NextRunAt = time.Time{}
+	case !c.Held.IsZero(): // looked at again at once: the policy may be another by now
+		c.FireAt = c.HeldSince
 	default:
 		c.FireAt = timing.FireAt(s.ID, next)
 	}
 	return c
 }
 
-// Due decides what a planned cursor owes at the instant now, and where it stands
-// afterwards. Occurrences that fired at most MisfireAfter ago are punctual and
-// run, each of them; older ones were missed, and the misfire policy decides.
-func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
+// Due decides what a planned cursor owes at its turn, and where it stands
+// afterwards. Occurrences that fired at most MisfireAfter ago are punctual, each of
+// them is owed; older ones were missed, and the misfire policy decides. What is
+// owed runs as the overlap policy lets it.
+func Due(s *Schedule, c Cursor, turn Turn, rules Rules) Decision {
+	now := turn.Now
 	if c.State == StateInvalid { // as its plan, a moment ago, has found
 		return Decision{Cursor: c}
 	}
@@ -238,33 +257,54 @@ func Due(s *Schedule, c Cursor, now time.Time, rules Rules) Decision {
 	d := Decision{Cursor: c}
 	next := c.NextRunAt
 	fired := func(occurrence time.Time) time.Time {
-		if occurrence.Equal(c.NextRunAt) {
+		// With one held, the cursor is due when that is looked at again; with a share,
+		// at its slot.
+		if occurrence.Equal(c.NextRunAt) && c.Held.IsZero() && c.Share == 0 {
 			return c.FireAt
 		}
-		return timing.FireAt(s.ID, occurrence)
+		at := timing.FireAt(s.ID, occurrence)
+		if !s.Spec.At.IsZero() {
+			at = latest(at, c.ChangedAt)
+		}
+		return at
 	}
 
 	// The missed ones are those up to the last that fired before the cut.
-	cut := now.Add(-rules.MisfireAfter)
-	if c.FireAt.Before(cut) {
+	var owed []Occurrence
+	left := 0 // of those, for a later slot
+	if cut := now.Add(-rules.MisfireAfter); !next.IsZero() && fired(next).Before(cut) {
 		// An At may be planned for later than it says.
 		last := latest(firedBefore(timing, fired, cut), next)
-		d.missed(s, timing, fired, next, last, now)
+		owed = d.missed(s, timing, fired, next, last, now)
 		next = timing.Next(last)
+		n, wait := d.paced(s, len(owed), turn, rules)
+		if wait {
+			return Decision{Cursor: d.Cursor}
+		}
+		if left = len(owed) - n; left > 0 {
+			owed, next = owed[:n], owed[n].ScheduledFor
+		}
 	}
-	for !next.IsZero() && !fired(next).After(now) {
-		d.Enqueue = append(d.Enqueue, Occurrence{ScheduledFor: next, Reason: ReasonSchedule})
+	for left == 0 && !next.IsZero() && !fired(next).After(now) {
+		owed = append(owed, Occurrence{ScheduledFor: next, Reason: ReasonSchedule})
 		next = timing.Next(next)
 	}
-	d.limit(s, c.RunCount)
-	// What the calendars took away since the run before, or since the plan began.
-	d.excluded(timing, latest(timing.Latest(c.NextRunAt.Add(-time.Nanosecond)), c.ChangedAt))
-
-	d.Cursor.RunCount += int64(len(d.Enqueue))
-	if len(d.Enqueue) > 0 {
-		d.Cursor.LastRunAt = now
+	d.settle(s, owed, turn)
+	if !c.NextRunAt.IsZero() {
+		// What the calendars took away since the run before, or since the plan began.
+		d.excluded(timing, latest(timing.Latest(c.NextRunAt.Add(-time.Nanosecond)), c.ChangedAt))
 	}
 	d.Cursor = place(s, timing, d.Cursor, next)
+	switch {
+	case left > 0 && d.Cursor.State == StateActive:
+		d.Cursor.FireAt, d.Cursor.Share = turn.Slots.take(left)
+	case !d.Cursor.Held.IsZero():
+		d.Cursor.FireAt = time.Time{}
+		if !next.IsZero() {
+			d.Cursor.FireAt = timing.FireAt(s.ID, next)
+		}
+		d.Cursor = d.Cursor.recheck(now)
+	}
 	return d
 }
 
@@ -278,14 +318,15 @@ func firedBefore(timing *Timing, fired func(time.Time) time.Time, t time.Time) t
 	return last
 }
 
-// missed applies the misfire policy to the occurrences from first to last.
-func (d *Decision) missed(s *Schedule, timing *Timing, fired func(time.Time) time.Time, first, last, now time.Time) {
+// missed applies the misfire policy to the occurrences from first to last. It
+// records what the policy leaves out and returns the rest, oldest first.
+func (d *Decision) missed(s *Schedule, timing *Timing, fired func(time.Time) time.Time, first, last, now time.Time) []Occurrence {
 	// What was due longer ago than the grace is not made up for.
 	if edge := now.Add(-s.MisfireGrace); s.MisfireGrace > 0 && fired(first).Before(edge) {
 		old := earliest(latest(firedBefore(timing, fired, edge), first), last)
 		d.record(timing, first, old, WhyGrace)
 		if first = timing.Next(old); first.IsZero() || first.After(last) {
-			return
+			return nil
 		}
 	}
 	keep := 0
@@ -298,22 +339,19 @@ func (d *Decision) missed(s *Schedule, timing *Timing, fired func(time.Time) tim
 	}
 	// Step back from the newest: at most MisfireLimit steps, however long the
 	// stretch is.
-	kept := make([]time.Time, 0, min(keep, 64))
+	kept := make([]Occurrence, 0, min(keep, 64))
 	at := last
 	for len(kept) < keep && !at.Before(first) && !at.IsZero() {
-		kept = append(kept, at)
+		kept = append(kept, Occurrence{ScheduledFor: at, Reason: ReasonCatchUp})
 		at = timing.Latest(at.Add(-time.Nanosecond))
 	}
+	slices.Reverse(kept)
 	if len(kept) == 0 {
 		d.record(timing, first, last, why)
-		return
-	}
-	if oldest := kept[len(kept)-1]; first.Before(oldest) {
+	} else if oldest := kept[0].ScheduledFor; first.Before(oldest) {
 		d.record(timing, first, timing.Latest(oldest.Add(-time.Nanosecond)), why)
 	}
-	for i := len(kept) - 1; i >= 0; i-- {
-		d.Enqueue = append(d.Enqueue, Occurrence{ScheduledFor: kept[i], Reason: ReasonCatchUp})
-	}
+	return kept
 }
 
 // record accounts for the occurrences from first to last, both included.
@@ -322,33 +360,25 @@ func (d *Decision) record(timing *Timing, first, last time.Time, why string) {
 	d.Record = append(d.Record, Stretch{From: first, Until: last, Count: count, Outcome: OutcomeMissed, Why: why})
 }
 
-// limit holds the runs to what MaxRuns leaves. The schedule is completed by then,
-// so what is cut off was never owed.
-func (d *Decision) limit(s *Schedule, runCount int64) {
-	if s.Spec.MaxRuns == 0 {
-		return
-	}
-	left := max(s.Spec.MaxRuns-runCount, 0)
-	if int64(len(d.Enqueue)) <= left {
-		return
-	}
-	d.Enqueue = d.Enqueue[:left]
-}
-
 // excluded accounts for what calendars took away after the instant, up to the
 // last occurrence that the decision deals with: one stretch at most for each.
 func (d *Decision) excluded(timing *Timing, after time.Time) {
 	if timing.exclude == nil || timing.moves() || !timing.spec.At.IsZero() {
 		return
 	}
-	ends := make([]time.Time, 0, len(d.Record)+len(d.Enqueue))
+	ends := make([]time.Time, 0, len(d.Record)+len(d.Enqueue)+1)
 	for _, r := range d.Record {
 		ends = append(ends, r.Until)
 	}
 	for _, o := range d.Enqueue {
 		ends = append(ends, o.ScheduledFor)
 	}
-	for _, end := range ends { // the enqueued ones are the later ones
+	ends = append(ends, d.Cursor.Held)
+	slices.SortFunc(ends, time.Time.Compare)
+	for _, end := range ends {
+		if !end.After(after) { // nothing, or what was held before this turn
+			continue
+		}
 		if taken, ok := timing.taken(after, end); ok {
 			d.Record = append(d.Record, taken)
 		}

@@ -77,7 +77,8 @@ func TestPlan(t *testing.T) {
 			cursor: Cursor{NextRunAt: clock(t, "01:00:00"), FireAt: clock(t, "09:00:00")}, changedAt: "09:00:00", next: "01:00:00", fire: "09:00:00"},
 		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
-		{claim: "an overlap policy that nobody carries out yet is set aside", change: func(s *Schedule) { s.Overlap = OverlapSkip }, changedAt: "09:15:00", state: StateInvalid},
+		{claim: "what is held is looked at at once, whatever was edited", cursor: Cursor{NextRunAt: clock(t, "10:00:00"), Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule},
+			changedAt: "08:00:00", next: "10:00:00", fire: "09:00:01"},
 		{claim: "days that a calendar excludes are passed over", change: exclude("2026-11-24"), changedAt: "09:15:00", next: "24:00:00"},
 		{claim: "so is a plan on the calendar's other side", change: func(s *Schedule) {
 			exclude("2026-11-24")(s)
@@ -229,7 +230,7 @@ func TestDue(t *testing.T) {
 			if row.fire != "" {
 				cursor.FireAt = clock(t, row.fire)
 			}
-			got := Due(s, cursor, clock(t, row.now), Rules{MisfireAfter: 10 * time.Second})
+			got := Due(s, cursor, Turn{Now: clock(t, row.now)}, Rules{MisfireAfter: 10 * time.Second})
 			var runs []run
 			for _, o := range got.Enqueue {
 				runs = append(runs, run{o.ScheduledFor.Format(time.TimeOnly), string(o.Reason)})
@@ -296,7 +297,7 @@ func TestEveryOwedOccurrenceIsCoveredOnce(t *testing.T) {
 		now, last := begin, begin // last: what is covered so far
 		for range rapid.IntRange(1, 6).Draw(t, "turns") {
 			now = now.Add(time.Duration(rapid.IntRange(1, 2*86400).Draw(t, "seconds")) * time.Second)
-			d := Due(s, cursor, now, Rules{MisfireAfter: 10 * time.Second})
+			d := Due(s, cursor, Turn{Now: now}, Rules{MisfireAfter: 10 * time.Second})
 			cursor = d.Cursor
 			lines := slices.Clone(d.Record)
 			for _, o := range d.Enqueue {
@@ -370,7 +371,7 @@ func TestTheCostOfAMissedStretchDoesNotGrowWithItsLength(t *testing.T) {
 	s.Spec.Cron = "* * * * * *"
 	cursor := Cursor{NextRunAt: clock(t, "00:00:00"), FireAt: clock(t, "00:00:00")}
 	const years = 9
-	d := Due(s, cursor, cursor.NextRunAt.AddDate(years, 0, 0), Rules{})
+	d := Due(s, cursor, Turn{Now: cursor.NextRunAt.AddDate(years, 0, 0)}, Rules{})
 	// 9 years of seconds would take minutes tick by tick; the test's deadline is
 	// the assertion, and the count shows that none was left out.
 	want := int64(cursor.NextRunAt.AddDate(years, 0, 0).Sub(cursor.NextRunAt) / time.Second)
@@ -397,7 +398,7 @@ func TestWithoutLeavesOutWhatTheLedgerHolds(t *testing.T) {
 	s := hourly()
 	s.Spec.Cron = "*/5 * * * * *"
 	cursor := Cursor{ScheduleID: s.ID, NextRunAt: clock(t, "09:00:00"), FireAt: clock(t, "09:00:00")}
-	d := Due(s, cursor, clock(t, "09:00:09"), Rules{MisfireAfter: 10 * time.Second})
+	d := Due(s, cursor, Turn{Now: clock(t, "09:00:09")}, Rules{MisfireAfter: 10 * time.Second})
 	d.Without(func(at time.Time) bool { return at.Equal(clock(t, "09:00:00")) })
 	if len(d.Enqueue) != 1 || !d.Enqueue[0].ScheduledFor.Equal(clock(t, "09:00:05")) || d.Cursor.RunCount != 1 {
 		t.Errorf("it leaves %+v with a run_count of %d", d.Enqueue, d.Cursor.RunCount)

@@ -102,9 +102,9 @@ func TestReplanBringsADirtyCursorUpToDateFirst(t *testing.T) {
 			t.Errorf("at %s it is %+v", now, got)
 		}
 	}
-	s.Overlap = OverlapSkip
+	s.Spec.Cron = "never"
 	if got := Replan(s, dirty, time.Time{}, clock(t, "12:00:00")); got.State != StateInvalid {
-		t.Errorf("one that isn't supported is %+v", got)
+		t.Errorf("one that doesn't parse is %+v", got)
 	}
 }
 
@@ -214,7 +214,7 @@ func TestByTheSameRulesReplanChangesNothing(t *testing.T) {
 			// Punctual, late, or long after.
 			late := rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 20 * time.Minute, 5 * time.Hour, 40 * time.Hour}).Draw(t, "late")
 			now = latest(now, cursor.FireAt).Add(late)
-			d := Due(s, cursor, now, Rules{MisfireAfter: 10 * time.Second})
+			d := Due(s, cursor, Turn{Now: now}, Rules{MisfireAfter: 10 * time.Second})
 			for _, r := range d.Record {
 				lastFor = latest(lastFor, r.Until)
 			}

@@ -85,19 +85,10 @@ type Overlap string
 
 // The overlap policies.
 const (
-	OverlapAllow    Overlap = "allow"
-	OverlapSkip     Overlap = "skip"
-	OverlapQueueOne Overlap = "queue_one"
+	OverlapAllow    Overlap = "allow"     // it runs beside it
+	OverlapSkip     Overlap = "skip"      // it doesn't run
+	OverlapQueueOne Overlap = "queue_one" // it waits for that; while one waits, others don't run
 )
-
-// Supported refuses the policies that no scheduler carries out yet: to run in
-// spite of them would be worse than to say so. The error is an *InvalidError.
-func (o Overlap) Supported() error {
-	if o != OverlapAllow {
-		return Invalid("overlap", `must be "allow": only "allow" is supported so far`)
-	}
-	return nil
-}
 
 // State is how a schedule stands. A schedule that is several of these at once
 // shows the first of invalid, completed, paused, active.
@@ -138,12 +129,16 @@ func New() Schedule {
 type Cursor struct {
 	ScheduleID     ID
 	NextRunAt      time.Time // nominal; zero: none planned
-	FireAt         time.Time // when it is due; zero: not at all
+	FireAt         time.Time // when it is due, after jitter or in its slot; zero: not at all
 	Dirty          bool      // the timing has changed and isn't planned yet
 	ChangedAt      time.Time // when it last changed, by the database's clock
 	PlannedVersion int64     // for display: no decision rests on it
 	LastRunAt      time.Time // when the last run of the spec was enqueued
-	LastJobID      int64     // zero: none
+	LastJobID      int64     // zero: none; of the spec's own runs
+	Held           time.Time // an occurrence before NextRunAt that waits for the last job; zero: none
+	HeldSince      time.Time // since when it waits
+	HeldReason     Reason    // why it is to run
+	Share          int       // while FireAt is a slot: how many missed runs it makes up for there; else zero
 	RunCount       int64     // enqueued runs of the spec; what MaxRuns limits
 	State          State     // active, completed or invalid
 	StateReason    string

@@ -87,8 +87,10 @@ func (s *Schedule) Validate() error {
 	if s.MisfireLimit < 1 || s.MisfireLimit > MaxMisfireLimit {
 		f.add("misfire_limit", fmt.Sprintf("must be from 1 to %d", MaxMisfireLimit))
 	}
-	if err := s.Overlap.Supported(); err != nil {
-		f.addAll(err)
+	switch s.Overlap {
+	case OverlapAllow, OverlapSkip, OverlapQueueOne:
+	default:
+		f.add("overlap", `must be "allow", "skip" or "queue_one"`)
 	}
 	if s.OverlapStaleAfter < 0 || s.OverlapStaleAfter > MaxEvery {
 		f.add("overlap_stale_after", "must be longer than 0s and at most 87600h, or null")

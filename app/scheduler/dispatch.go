@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -52,7 +53,7 @@ type batch struct {
 func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bool) (b batch, err error) {
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		b = batch{}
-		b.held, b.now, err = tx.ClaimDue(ctx, limit)
+		b.held, b.now, err = tx.ClaimDue(ctx, s.config.Rules.MisfireAfter, limit)
 		if err != nil || len(b.held) == 0 {
 			return err
 		}
@@ -70,6 +71,14 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 				return err
 			}
 		}
+		lastJobs, err := b.lastJobs(ctx, tx)
+		if err != nil {
+			return err
+		}
+		slots, err := s.slots(ctx, tx, &b)
+		if err != nil {
+			return err
+		}
 		var decisions []schedule.Decision
 		for owed, i := 0, 0; i < len(b.held) && owed < maxRuns; i++ {
 			cursor := b.held[i]
@@ -82,12 +91,17 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 				cursor = schedule.Plan(definition, cursor, time.Time{})
 			}
 			cursor = schedule.PlanAfter(definition, cursor, lastFor[cursor.ScheduleID])
-			decision := s.decide(definition, cursor, b.now)
+			decision := s.decide(definition, cursor, schedule.Turn{Now: b.now, Last: lastJobs[cursor.ScheduleID], Slots: slots})
 			if outdated {
 				decision.Cursor = schedule.Provisional(definition, decision.Cursor)
 			}
 			decisions = append(decisions, decision)
 			owed += len(decision.Enqueue)
+		}
+		if at, taken, dealt := slots.Dealt(); dealt {
+			if err := tx.SaveSlot(ctx, at, taken); err != nil {
+				return err
+			}
 		}
 		if skipRecorded {
 			if err := dropRecorded(ctx, tx, decisions); err != nil {
@@ -101,11 +115,38 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 }
 
 // decide is schedule.Due, for a job that River will take.
-func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, now time.Time) schedule.Decision {
+func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, turn schedule.Turn) schedule.Decision {
 	if err := definition.Job.ValidateForRiver(); err != nil {
 		return schedule.Decision{Cursor: schedule.SetAside(cursor, err.Error())}
 	}
-	return schedule.Due(definition, cursor, now, s.config.Rules)
+	return schedule.Due(definition, cursor, turn, s.config.Rules)
+}
+
+// slots go on where the last scheduler that dealt some has stopped; nil when the
+// batch owes nothing that was missed.
+func (s *Scheduler) slots(ctx context.Context, tx *db.Tx, b *batch) (*schedule.Slots, error) {
+	if !slices.ContainsFunc(b.held, func(c schedule.Cursor) bool { return c.Waits(b.now, s.config.Rules) }) {
+		return nil, nil
+	}
+	last, taken, err := tx.LockSlot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return schedule.NewSlots(s.config.Rules.CatchUpRate, b.now, last, taken), nil
+}
+
+// lastJobs reads what the overlap policies of the batch ask for.
+func (b *batch) lastJobs(ctx context.Context, tx *db.Tx) (map[schedule.ID]schedule.LastJob, error) {
+	var asking []schedule.Cursor
+	for _, cursor := range b.held {
+		if definition := b.definitions[cursor.ScheduleID]; definition != nil && definition.Overlap.Asks() {
+			asking = append(asking, cursor)
+		}
+	}
+	if len(asking) == 0 {
+		return nil, nil
+	}
+	return tx.LastJobs(ctx, asking)
 }
 
 // carryOut turns decisions into rows.

@@ -39,6 +39,7 @@ type Metrics struct {
 	failures    *prometheus.CounterVec
 	outdated    prometheus.Gauge
 	replanned   prometheus.Counter
+	removed     *prometheus.CounterVec
 }
 
 // NewMetrics registers a scheduler's figures; nil registers them nowhere.
@@ -81,6 +82,9 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		replanned: factory.NewCounter(prometheus.CounterOpts{
 			Name: "riverbeat_replanned_total", Help: "Next runs that this scheduler moved because newer time zone data say so.",
 		}),
+		removed: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "riverbeat_housekeeping_removed_total", Help: "What was removed past its retention: runs (lines of the ledger) and schedules (finished ones of a single instant).",
+		}, []string{"what"}),
 	}
 }
 

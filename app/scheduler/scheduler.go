@@ -79,6 +79,7 @@ func New(store *db.Store, inserter Inserter, config Config) *Scheduler {
 	if config.MinSyncInterval == 0 {
 		config.MinSyncInterval = DefaultMinSyncInterval
 	}
+	config.Rules = config.Rules.WithDefaults()
 	if config.Metrics == nil {
 		config.Metrics = NewMetrics(nil)
 	}

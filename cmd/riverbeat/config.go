@@ -36,6 +36,10 @@ type Config struct {
 	MinSyncInterval   time.Duration
 	HeartbeatInterval time.Duration
 	MisfireAfter      time.Duration
+	CatchUpRate       int
+
+	RunRetention       time.Duration
+	CompletedRetention time.Duration
 
 	Queues       map[string]int
 	WebhookAllow []netip.Prefix
@@ -79,6 +83,9 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
 	f.DurationVar(&c.HeartbeatInterval, "heartbeat-interval", wake.DefaultHeartbeat, "how often NOTIFY and Redis are proven to arrive; after three intervals of silence the connection is replaced")
 	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
+	f.IntVar(&c.CatchUpRate, "catch-up-rate", schedule.DefaultCatchUpRate, "how many runs a second make up for missed ones, over all schedulers")
+	f.DurationVar(&c.RunRetention, "run-retention", 30*24*time.Hour, "how long the ledger keeps a run after it was recorded; the last ones of a schedule that still exists stay; 0s keeps all")
+	f.DurationVar(&c.CompletedRetention, "completed-retention", 0, "how long a schedule of a single instant (at) stays after it ran and its job finished; 0s keeps it until somebody deletes it")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
@@ -141,6 +148,8 @@ func expected(flag *pflag.Flag) string {
 		return "true or false"
 	case "duration":
 		return `a duration such as "90s" or "15m"`
+	case "int":
+		return "a whole number"
 	default:
 		return flag.Value.Type()
 	}
@@ -176,6 +185,17 @@ func (c *Config) check() error {
 	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
 		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")
 	}
+	if c.CatchUpRate < 1 || c.CatchUpRate > 100_000 {
+		add("catch-up-rate", "must be from 1 to 100000")
+	}
+	for _, r := range []struct {
+		flag string
+		time.Duration
+	}{{"run-retention", c.RunRetention}, {"completed-retention", c.CompletedRetention}} {
+		if r.Duration < 0 || r.Duration > 0 && r.Duration < time.Hour {
+			add(r.flag, "must be 0s, which keeps for ever, or at least 1h")
+		}
+	}
 	if c.JQuantsURL != "" {
 		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 			add("jquants-url", "must be an http or https URL without a query")
@@ -193,6 +213,11 @@ func (c *Config) check() error {
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)
 	return err == nil
+}
+
+// rules are the settings that decide what is owed.
+func (c *Config) rules() schedule.Rules {
+	return schedule.Rules{MisfireAfter: c.MisfireAfter, CatchUpRate: c.CatchUpRate}
 }
 
 // isLocal reports whether only this machine reaches the HTTP server.

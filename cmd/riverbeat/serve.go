@@ -80,6 +80,7 @@ type server struct {
 	redis         *redis.Client // nil without Redis
 	registry      *prometheus.Registry
 	scheduler     *scheduler.Scheduler // nil without the role
+	housekeeper   *scheduler.Housekeeper
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
@@ -181,11 +182,17 @@ func (s *server) build() (err error) {
 		if err != nil {
 			return err
 		}
+		metrics := scheduler.NewMetrics(s.registry)
 		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
-			Rules: schedule.Rules{MisfireAfter: s.config.MisfireAfter}, Zones: s.zones.Version(),
-			Self: self(), Paths: s.paths, Metrics: scheduler.NewMetrics(s.registry), Log: s.log,
+			Rules: s.config.rules(), Zones: s.zones.Version(),
+			Self: self(), Paths: s.paths, Metrics: metrics, Log: s.log,
 		})
+		// Not on the scheduler's own few connections.
+		s.housekeeper = &scheduler.Housekeeper{
+			Store: s.store, RunRetention: s.config.RunRetention, CompletedRetention: s.config.CompletedRetention,
+			Metrics: metrics, Log: s.log,
+		}
 		config, err := db.ParseURL(s.config.listenURL())
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
@@ -255,7 +262,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Announce: s.announce, Alone: s.redisIsEnough})
+		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
@@ -374,6 +381,7 @@ func (s *server) runRoles(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if s.scheduler != nil {
 		group.Go(func() error { return s.scheduler.Run(ctx) })
+		group.Go(func() error { return s.housekeeper.Run(ctx) })
 		group.Go(func() error { return s.listener.Run(ctx) })
 	}
 	if s.sub != nil {

@@ -1,0 +1,8 @@
+package db
+
+// The statements whose plans are tested.
+const (
+	ClaimDue       = claimDue
+	SelectBehind   = selectBehind
+	SelectLastJobs = selectLastJobs
+)
