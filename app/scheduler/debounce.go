@@ -33,7 +33,7 @@ type Debouncer struct {
 	lastAll  time.Time
 	due      time.Time // the earliest that new hints name
 
-	recent, older map[schedule.ID][]int64 // the versions seen, newest last
+	recent, older map[schedule.ID][]int64 // the versions seen, newest last; a delete's is negative
 }
 
 // Verdict is what became of a hint.
@@ -93,11 +93,15 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	if !ok {
 		versions = d.older[c.ID]
 	}
-	if slices.Contains(versions, c.Version) {
+	version := c.Version
+	if c.Op == schedule.OpDeleted {
+		version = -version // the id may be written anew, and get this number once more
+	}
+	if slices.Contains(versions, version) {
 		return false
 	}
 	if c.Op == schedule.OpDeleted {
-		versions = nil // the id may be written anew, from version 1
+		versions = nil // from version 1
 	}
 	if len(versions) >= maxSeenVersions {
 		versions = versions[1:]
@@ -105,7 +109,7 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	if !ok && len(d.recent) >= maxSeen/2 {
 		d.older, d.recent = d.recent, map[schedule.ID][]int64{}
 	}
-	d.recent[c.ID] = append(slices.Clip(versions), c.Version)
+	d.recent[c.ID] = append(slices.Clip(versions), version)
 	return true
 }
 

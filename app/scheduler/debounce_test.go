@@ -55,6 +55,10 @@ func TestDebouncer(t *testing.T) {
 		{"an id that is written anew after its delete is looked at again", []step{
 			add(0, known(1, 1), Fresh), ids(0, 1), add(0, deleted, Fresh), ids(0, 1), add(0, known(1, 1), Fresh), ids(0, 1),
 		}},
+		{"a version of an id that is written anew isn't the delete that had its number", []step{
+			add(0, deleted, Fresh), ids(0, 1), add(0, known(1, 1), Fresh), ids(0, 1), add(0, known(1, 2), Fresh), ids(0, 1),
+			add(0, deleted, Duplicate), add(0, known(1, 2), Duplicate), none(0),
+		}},
 	} {
 		t.Run(row.claim, func(t *testing.T) {
 			d := NewDebouncer(5 * s)
@@ -91,6 +95,9 @@ func (m *model) add(c schedule.Change, now time.Time) Verdict {
 		return Fresh
 	}
 	version := schedule.Change{ID: c.ID, Version: c.Version}
+	if c.Op == schedule.OpDeleted { // it has a number that the id may get once more
+		version.Op = c.Op
+	}
 	if m.told[version] {
 		return Duplicate
 	}
