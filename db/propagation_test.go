@@ -120,7 +120,7 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	must(t, store.Report(t.Context(), &self, 2*time.Hour, ahead.Look, []db.Learnt{{ScheduleID: id(7), Version: 3, Path: schedule.PathRedis, Since: ahead.Look.At}}))
 	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '16 s' WHERE id = $1`, [16]byte(id(2)))
 
-	list, next, err := store.Schedulers(t.Context())
+	list, err := store.Schedulers(t.Context())
 	must(t, err)
 	if len(list) != 2 {
 		t.Fatalf("%d schedulers", len(list))
@@ -135,8 +135,16 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	if !got.LookedAt.Equal(ahead.Look.At) || got.Lag != ahead.Look.Lag || got.Host != "here" || got.PID != 42 || got.Version != "v1" || got.Zones != "2026f" || !slices.Equal(got.Paths, self.Paths) {
 		t.Errorf("%+v", got)
 	}
+	next, err := strconv.ParseUint(one[string](t, pool, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text`), 10, 64)
+	must(t, err)
 	if got.Snapshot.Sees(next) || !got.Snapshot.Sees(3) || list[1].Snapshot.Sees(3) {
 		t.Errorf("snapshots: %+v, %+v", got.Snapshot, list[1].Snapshot)
+	}
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET snapshot = '900000000000:900000000000:'`)
+	restored, err := store.Schedulers(t.Context())
+	must(t, err)
+	if restored[0].Snapshot.Sees(3) {
+		t.Error("the snapshot of another server is taken for one of this")
 	}
 	learnt, err := store.LearntBy(t.Context(), id(7))
 	must(t, err)

@@ -95,13 +95,13 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	}
 	version := c.Version
 	if c.Op == schedule.OpDeleted {
-		version = -version // the id may be written anew, and get this number once more
+		version = -version // an edit of what is written anew may have the same number
 	}
 	if slices.Contains(versions, version) {
 		return false
 	}
 	if c.Op == schedule.OpDeleted {
-		versions = nil // from version 1
+		versions = nil // the id may be written anew, from version 1
 	}
 	if len(versions) >= maxSeenVersions {
 		versions = versions[1:]

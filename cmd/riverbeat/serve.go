@@ -278,7 +278,7 @@ func (s *server) watchPaths(ctx context.Context) {
 	var last wake.State
 	for {
 		if s.config.APINotify == notifyFallback {
-			schedulers, _, err := s.store.Schedulers(ctx)
+			schedulers, err := s.store.Schedulers(ctx)
 			s.redisIsHeard.Store(err == nil && !slices.ContainsFunc(schedulers, isDeaf))
 		}
 		if state := s.sub.Status().State; s.scheduler != nil && state != last {
