@@ -171,10 +171,14 @@ func (s *Store) TidyReports(ctx context.Context) error {
 	return wrap(s.pool.SendBatch(ctx, &all).Close(), "tidy the list of schedulers")
 }
 
+// What was said in times to come was said before the server's clock was set back:
+// who lives says it anew within seconds.
+//
 // A snapshot beyond what this server has reached is of the one that the data were
 // restored from, and says nothing of this one's transactions.
 const selectSchedulers = `
-SELECT id, host, pid, started_at, seen_at, seen_at > clock_timestamp() - interval '` + schedulerTimeout + `',
+SELECT id, host, pid, started_at, seen_at,
+       seen_at BETWEEN clock_timestamp() - interval '` + schedulerTimeout + `' AND clock_timestamp() + interval '` + schedulerTimeout + `',
        version, tzdata, paths, looked_at,
        CASE WHEN pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot()) THEN snapshot::text ELSE '' END, lag
 FROM riverbeat.schedulers

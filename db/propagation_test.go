@@ -140,6 +140,11 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	if got.Snapshot.Sees(next) || !got.Snapshot.Sees(3) || list[1].Snapshot.Sees(3) {
 		t.Errorf("snapshots: %+v, %+v", got.Snapshot, list[1].Snapshot)
 	}
+	// One that had died before the server's clock was set back stays dead.
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = clock_timestamp() + interval '20 s' WHERE id = $1`, [16]byte(id(2)))
+	if list, err = store.Schedulers(t.Context()); err != nil || list[1].Alive {
+		t.Errorf("alive, said in times to come: %+v, %v", list[1], err)
+	}
 	execSQL(t, pool, `UPDATE riverbeat.schedulers SET snapshot = '900000000000:900000000000:'`)
 	restored, err := store.Schedulers(t.Context())
 	must(t, err)
@@ -172,7 +177,7 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	}
 	must(t, store.EndWait(t.Context(), id(11)))
 	must(t, store.EndWait(t.Context(), id(12)))
-	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '1 h' WHERE id = $1`, [16]byte(id(2)))
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '2 h' WHERE id = $1`, [16]byte(id(2)))
 	must(t, store.TidyReports(t.Context()))
 	must(t, store.Forget(t.Context(), id(1)))
 	if n := one[int](t, pool, `SELECT (SELECT count(*) FROM riverbeat.schedulers) + (SELECT count(*) FROM riverbeat.waits) + (SELECT count(*) FROM riverbeat.learnt)`); n != 0 {
