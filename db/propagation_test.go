@@ -97,6 +97,16 @@ func TestAChangeIsMarkedWithTheTransactionsThatMadeAndPlannedIt(t *testing.T) {
 	if m := marks(); m.Version != 2 || !m.Planned || m.Transactions[0] <= created.Transactions[0] || m.Transactions[1] != planned {
 		t.Errorf("an edit of the job: %+v", m)
 	}
+	// By older zone rules than the newest: it gets its next run and stays dirty.
+	execSQL(t, pool, `UPDATE riverbeat.cursors SET dirty = true, next_run_at = NULL, fire_at = NULL`)
+	provisional := plan(func(c schedule.Cursor) schedule.Cursor {
+		c.NextRunAt = time.Now()
+		c.FireAt = c.NextRunAt
+		return c
+	})
+	if m := marks(); m.Transactions[1] != provisional {
+		t.Errorf("a plan that is to be made anew leaves no mark: %+v", m)
+	}
 	if _, err := store.Marks(t.Context(), id(9)); !errors.Is(err, schedule.ErrNotFound) {
 		t.Errorf("marks of nobody: %v", err)
 	}
