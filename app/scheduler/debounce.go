@@ -115,9 +115,9 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 
 // Look is what is to be looked at.
 type Look struct {
-	All bool
-	By  schedule.Path // who asked first for all
-	IDs []schedule.ID // when not All
+	IDs []schedule.ID // these schedules first
+	All bool          // then everything
+	By  schedule.Path // who asked first for that
 }
 
 // Empty reports whether there is nothing to look at.
@@ -125,27 +125,35 @@ func (l Look) Empty() bool { return !l.All && len(l.IDs) == 0 }
 
 // and is both looks in one.
 func (l Look) and(other Look) Look {
-	switch {
-	case l.All:
-		return l
-	case other.All:
-		return other
+	if !l.All {
+		l.All, l.By = other.All, other.By
 	}
-	return Look{IDs: slices.Concat(l.IDs, other.IDs)}
+	if l.IDs = slices.Concat(l.IDs, other.IDs); len(l.IDs) > maxPending {
+		l.IDs = nil
+		if !l.All {
+			l.All, l.By = true, schedule.PathPoll
+		}
+	}
+	return l
 }
 
 // Take is what is to be looked at at the instant now. What it returns is the
 // caller's to look at.
 func (d *Debouncer) Take(now time.Time) Look {
+	look := Look{IDs: d.TakeNamed()}
 	if d.all && (d.lastAll.IsZero() || now.Sub(d.lastAll) >= d.interval) {
-		look := Look{All: true, By: d.allBy}
+		look.All, look.By = true, d.allBy
 		d.LookedAtAll(now)
-		return look
 	}
-	look := Look{IDs: d.pending}
+	return look
+}
+
+// TakeNamed is those of them that were named.
+func (d *Debouncer) TakeNamed() []schedule.ID {
+	ids := d.pending
 	d.pending = nil
 	clear(d.isIn)
-	return look
+	return ids
 }
 
 // TakeDue is the earliest instant at which a change that was added since the last
@@ -158,11 +166,8 @@ func (d *Debouncer) TakeDue() time.Time {
 }
 
 // LookedAtAll says that everything is being looked at for another reason, which
-// answers every hint so far.
-func (d *Debouncer) LookedAtAll(now time.Time) {
-	d.all, d.lastAll, d.pending = false, now, nil
-	clear(d.isIn)
-}
+// answers those who asked for that so far.
+func (d *Debouncer) LookedAtAll(now time.Time) { d.all, d.lastAll = false, now }
 
 // Wait is how long after now Take has something to return; ok is false when it
 // has not been told anything.
