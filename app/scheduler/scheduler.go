@@ -67,8 +67,8 @@ type Scheduler struct {
 
 	// When each loop last succeeded, as a duration since the start: only that is
 	// safe from steps of the clock. Zero: not yet.
-	started                            time.Time
-	lastPlanned, lastPolled, lastFired atomic.Int64
+	started                                 time.Time
+	lastPlanned, lastLookedAtAll, lastFired atomic.Int64
 }
 
 // New is a Scheduler; Run starts it.
@@ -127,10 +127,10 @@ func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
 	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
-// SinceLastPoll is how long ago the scheduler last looked at everything by itself,
-// with success; ok is false until it has.
+// SinceLastPoll is how long ago the scheduler last looked at everything with
+// success, which is no longer than it polls; ok is false until it has.
 func (s *Scheduler) SinceLastPoll() (d time.Duration, ok bool) {
-	last := s.lastPolled.Load()
+	last := s.lastLookedAtAll.Load()
 	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
@@ -188,8 +188,8 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 		if err == nil {
 			now := int64(time.Since(s.started))
 			s.lastPlanned.Store(now)
-			if cause == causePolled {
-				s.lastPolled.Store(now)
+			if look.All {
+				s.lastLookedAtAll.Store(now)
 			}
 			s.mu.Lock()
 			s.trail.plan(look)

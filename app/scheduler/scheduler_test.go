@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/scheduler"
@@ -346,6 +347,40 @@ func TestWithoutAnyMessageThePollFindsTheChange(t *testing.T) {
 	b.start(func(c *scheduler.Config) { c.PollInterval, c.MinSyncInterval = 300*time.Millisecond, time.Millisecond }, nil)
 	b.insert(1, "at", "clock_timestamp()")
 	b.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+}
+
+func TestAPollThatFailsCountsOnceItIsMadeUpFor(t *testing.T) {
+	b := setup(t)
+	registry := prometheus.NewRegistry()
+	b.exec(`ALTER TABLE riverbeat.cursors RENAME TO away`)
+	s := b.start(func(c *scheduler.Config) { c.Metrics = scheduler.NewMetrics(registry) }, nil)
+	eventually := func(claim string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it never came to be that %s", claim)
+			}
+		}
+	}
+	eventually("the first poll fails", func() bool {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "riverbeat_scheduler_failures_total" && m.GetLabel()[0].GetValue() == "plan changed schedules" {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	if _, ok := s.SinceLastPoll(); ok {
+		t.Error("a poll that failed counts")
+	}
+	b.exec(`ALTER TABLE riverbeat.away RENAME TO cursors`)
+	eventually("everything was looked at", func() bool { _, ok := s.SinceLastPoll(); return ok })
 }
 
 // A look at everything that has much to plan holds up nothing that is named
