@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,8 +43,7 @@ const answerTime = time.Second
 // Schedulers lists the schedulers, oldest first. One that ended without a word is
 // listed for an hour, as one that isn't alive.
 func (s *Service) Schedulers(ctx context.Context) ([]Scheduler, error) {
-	list, _, err := s.store.Schedulers(ctx)
-	return list, err
+	return s.store.Schedulers(ctx)
 }
 
 // Propagation asks the live schedulers which version of a schedule they have in
@@ -64,7 +64,7 @@ func (s *Service) Propagation(ctx context.Context, key Key) (*Propagation, error
 	}
 	defer watch.Close(ctx)
 	p := &Propagation{ScheduleID: id, Version: marks.Version, ChangedAt: marks.ChangedAt}
-	schedulers, err := watch.until(ctx, func(r *inForce) bool { return !r.SeenAt.Before(watch.askedAt) }, nil)
+	schedulers, err := watch.until(ctx, func(r *Scheduler) bool { return !r.SeenAt.Before(watch.askedAt) }, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -73,34 +73,20 @@ func (s *Service) Propagation(ctx context.Context, key Key) (*Propagation, error
 		return nil, err
 	}
 	for _, r := range schedulers {
-		p.Schedulers = append(p.Schedulers, r.has(marks, learnt[r.ID]))
+		p.Schedulers = append(p.Schedulers, inForce(r, marks, learnt[r.ID]))
 	}
 	return p, nil
 }
 
-// inForce is a live scheduler and what it may have seen.
-type inForce struct {
-	db.Scheduler
-	next uint64 // see db.Store.Schedulers
+// applied reports whether the scheduler has looked since all that the marks name
+// was committed.
+func applied(r *Scheduler, m Marks) bool {
+	return m.Planned && !slices.ContainsFunc(m.Transactions, func(t uint64) bool { return !r.Snapshot.Sees(t) })
 }
 
-// sees reports whether the scheduler has looked since all of the transactions were
-// committed. A number that this server hasn't reached comes from the one that the
-// data were restored from.
-func (r *inForce) sees(transactions []uint64) bool {
-	for _, t := range transactions {
-		if t < r.next && !r.Snapshot.Sees(t) {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *inForce) applied(m Marks) bool { return m.Planned && r.sees(m.Transactions) }
-
-// has is what the scheduler has in force, from what it says it learnt.
-func (r *inForce) has(m Marks, learnt db.Learnt) InForce {
-	f := InForce{Scheduler: r.Scheduler, Applied: r.applied(m)}
+// inForce is what the scheduler has in force, from what it says it learnt.
+func inForce(r Scheduler, m Marks, learnt db.Learnt) InForce {
+	f := InForce{Scheduler: r, Applied: applied(&r, m)}
 	switch {
 	case f.Applied:
 		f.Version = m.Version
@@ -178,13 +164,13 @@ func (w *Watch) wait(ctx context.Context, read func(context.Context) (Marks, err
 		marks, err = read(ctx)
 		return err
 	}
-	schedulers, err := w.until(ctx, func(r *inForce) bool { return r.applied(marks) }, refresh)
+	schedulers, err := w.until(ctx, func(r *Scheduler) bool { return applied(r, marks) }, refresh)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, r := range schedulers {
-		if !r.applied(marks) {
-			missing = append(missing, r.Scheduler)
+		if !applied(&r, marks) {
+			missing = append(missing, r)
 		}
 	}
 	return missing, len(schedulers) > 0 && len(missing) == 0, nil
@@ -192,7 +178,7 @@ func (w *Watch) wait(ctx context.Context, read func(context.Context) (Marks, err
 
 // until looks at the live schedulers until there are some and done holds for each,
 // or the watch ends.
-func (w *Watch) until(ctx context.Context, done func(*inForce) bool, refresh func(context.Context) error) ([]inForce, error) {
+func (w *Watch) until(ctx context.Context, done func(*Scheduler) bool, refresh func(context.Context) error) ([]Scheduler, error) {
 	if err := w.service.ask(ctx); err != nil {
 		return nil, err
 	}
@@ -232,23 +218,18 @@ func (s *Service) ask(ctx context.Context) error {
 	return s.store.Ask(ctx)
 }
 
-// live reads the live schedulers. All who wait at a moment share one query.
-func (s *Service) live(ctx context.Context) ([]inForce, error) {
+// live reads the live schedulers. All who wait at a moment share one query, so the
+// answer may be from a moment before the call.
+func (s *Service) live(ctx context.Context) ([]Scheduler, error) {
 	shared := s.reads.DoChan("live", func() (any, error) {
-		list, next, err := s.store.Schedulers(context.WithoutCancel(ctx))
-		var live []inForce
-		for _, r := range list {
-			if r.Alive {
-				live = append(live, inForce{r, next})
-			}
-		}
-		return live, err
+		list, err := s.store.Schedulers(context.WithoutCancel(ctx))
+		return slices.DeleteFunc(list, func(r Scheduler) bool { return !r.Alive }), err
 	})
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case result := <-shared:
-		live, _ := result.Val.([]inForce)
+		live, _ := result.Val.([]Scheduler)
 		return live, result.Err
 	}
 }

@@ -318,6 +318,65 @@ func TestManyMayWaitAtOnce(t *testing.T) {
 	}
 }
 
+// Who waits shares what another read a moment ago, which may be older than the
+// change.
+func TestAChangeIsNotInForceByWhatWasReadBeforeIt(t *testing.T) {
+	t.Parallel()
+	h := build(t, 1)
+	ctx := t.Context()
+	id := h.create("n").Schedule.ID
+	h.applied(id)
+	h.deaf.Store(true)
+
+	// Whoever reads the list has its snapshot and waits for the lock.
+	lock, err := h.fixture.pool.Acquire(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	if _, err := lock.Exec(ctx, `
+		SELECT pg_advisory_lock(4);
+		ALTER TABLE riverbeat.schedulers RENAME TO listed;
+		CREATE VIEW riverbeat.schedulers AS SELECT * FROM riverbeat.listed WHERE pg_advisory_xact_lock_shared(4)::text = ''`); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		if _, err := h.Propagation(ctx, app.Key{ID: id}); err != nil {
+			t.Error(err)
+		}
+	})
+	becomes := func(condition string) {
+		t.Helper()
+		for is := false; !is; time.Sleep(5 * time.Millisecond) {
+			if err := lock.QueryRow(ctx, "SELECT EXISTS ("+condition+")").Scan(&is); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	becomes(`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4 AND NOT granted`)
+
+	w, err := h.Watch(ctx, 500*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(ctx)
+	if _, err := h.Edit(ctx, app.Key{ID: id}, 1, describe("unheard of")); err != nil {
+		t.Fatal(err)
+	}
+	all.Go(func() {
+		if missing, applied, err := w.Schedule(ctx, id); err != nil || applied || len(missing) != 1 {
+			t.Errorf("%d schedulers are missing, %v, %v", len(missing), applied, err)
+		}
+	})
+	becomes(`SELECT FROM pg_stat_activity a JOIN riverbeat.schedules s ON a.query_start > s.updated_at
+		WHERE s.version = 2 AND a.state = 'idle' AND a.query LIKE '%s.changed_in, c.planned_in%' AND a.datname = current_database()`)
+	if _, err := lock.Exec(ctx, `SELECT pg_advisory_unlock(4)`); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What was restored from another server has numbers of its transactions, which may
 // lie ahead of this one's.
 func TestMarksOfARestoredDatabaseHideNothing(t *testing.T) {

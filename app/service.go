@@ -78,10 +78,21 @@ func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, 
 		in = s.store.InQuietTx
 	}
 	err := in(ctx, func(tx *db.Tx) (err error) {
-		change, err = do(tx)
+		if change, err = do(tx); err != nil {
+			change = nil
+		}
 		return err
 	})
-	if err != nil || change == nil {
+	switch {
+	case change == nil:
+		return err
+	case err != nil:
+		// The commit went wrong, and may be done all the same: then NOTIFY went with
+		// it, if any did. Not by its name: if it isn't done, the next change has the
+		// same version.
+		if alone {
+			s.config.Announce(schedule.Change{})
+		}
 		return err
 	}
 	s.config.Announce(*change)

@@ -592,3 +592,43 @@ func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
 	}
 	equal(t, "what SQL wrote", len(heard()), 1)
 }
+
+// Whoever has lost the answer to a commit may have changed something, and without
+// NOTIFY nobody else says so.
+func TestWhenNobodyKnowsWhetherAQuietWriteIsDoneEverythingIsLookedAt(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	inserter, err := jobs.NewInserter(f.pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := true
+	var announced []schedule.Change
+	s := app.NewService(db.NewStore(f.pool), inserter, app.Config{
+		Zones: "2026f", Alone: func() bool { return alone }, Announce: func(c schedule.Change) { announced = append(announced, c) },
+	})
+	if _, err := f.pool.Exec(t.Context(), `
+		CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON riverbeat.schedules DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW WHEN (NEW.name = 'lost') EXECUTE FUNCTION leave()`); err != nil {
+		t.Fatal(err)
+	}
+	create := func(name string) {
+		t.Helper()
+		if _, err := s.Create(t.Context(), aSchedule(name)); err == nil {
+			t.Fatal("it went through")
+		}
+	}
+	create("lost")
+	equal(t, "announced when the connection was lost in the commit", announced, []schedule.Change{{}})
+	announced = nil
+	create("") // refused before it was written
+	past := aSchedule("past")
+	past.Spec.EndAt = time.Unix(1, 0)
+	if _, err := s.Create(t.Context(), past); err == nil { // and refused afterwards
+		t.Fatal("it went through")
+	}
+	alone = false
+	create("lost") // NOTIFY goes with the commit
+	equal(t, "announced when nothing was written, or NOTIFY says so", announced, nil)
+}

@@ -183,7 +183,7 @@ SET next_run_at = n.next_run_at, fire_at = n.fire_at, dirty = n.dirty, planned_v
     held = n.held, held_since = n.held_since, held_reason = n.held_reason, share = n.share,
     state = n.state, state_reason = n.state_reason,
     -- Firing alone plans nothing new.
-    planned_in = CASE WHEN c.planned_version <> n.planned_version OR c.dirty AND NOT n.dirty
+    planned_in = CASE WHEN c.planned_version <> n.planned_version OR c.dirty AND (NOT n.dirty OR c.next_run_at IS NULL)
                       THEN pg_current_xact_id() ELSE c.planned_in END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::boolean[], $5::bigint[],
             $6::timestamptz[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::text[],

@@ -173,31 +173,37 @@ func (s *Store) TidyReports(ctx context.Context) error {
 	return wrap(s.pool.SendBatch(ctx, &all).Close(), "tidy the list of schedulers")
 }
 
+// What was said in times to come was said before the server's clock was set back:
+// who lives says it anew within seconds.
+//
+// A snapshot beyond what this server has reached is of the one that the data were
+// restored from, and says nothing of this one's transactions.
 const selectSchedulers = `
-SELECT id, host, pid, started_at, seen_at, seen_at > clock_timestamp() - interval '` + schedulerTimeout + `',
-       version, tzdata, paths, looked_at, coalesce(snapshot::text, ''), lag, pg_snapshot_xmax(pg_current_snapshot())::text
+SELECT id, host, pid, started_at, seen_at,
+       seen_at BETWEEN clock_timestamp() - interval '` + schedulerTimeout + `' AND clock_timestamp() + interval '` + schedulerTimeout + `',
+       version, tzdata, paths, looked_at,
+       CASE WHEN pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot()) THEN snapshot::text ELSE '' END, lag
 FROM riverbeat.schedulers
 ORDER BY started_at, id`
 
-// Schedulers lists what the schedulers have said of themselves, oldest first. No
-// transaction of this server has reached the number next yet.
-func (s *Store) Schedulers(ctx context.Context) (list []Scheduler, next uint64, err error) {
+// Schedulers lists what the schedulers have said of themselves, oldest first.
+func (s *Store) Schedulers(ctx context.Context) ([]Scheduler, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
 	rows, err := s.pool.Query(ctx, selectSchedulers)
 	if err != nil {
-		return nil, 0, wrap(err, "list the schedulers")
+		return nil, wrap(err, "list the schedulers")
 	}
-	list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Scheduler, err error) {
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Scheduler, err error) {
 		var (
-			id                   [16]byte
-			document             []byte
-			lookedAt             *time.Time
-			snapshot, transacted string
-			lag                  float64
-			paths                []pathDocument
+			id       [16]byte
+			document []byte
+			lookedAt *time.Time
+			snapshot string
+			lag      float64
+			paths    []pathDocument
 		)
-		err = row.Scan(&id, &r.Host, &r.PID, &r.StartedAt, &r.SeenAt, &r.Alive, &r.Version, &r.Zones, &document, &lookedAt, &snapshot, &lag, &transacted)
+		err = row.Scan(&id, &r.Host, &r.PID, &r.StartedAt, &r.SeenAt, &r.Alive, &r.Version, &r.Zones, &document, &lookedAt, &snapshot, &lag)
 		if err != nil {
 			return r, err
 		}
@@ -208,15 +214,12 @@ func (s *Store) Schedulers(ctx context.Context) (list []Scheduler, next uint64, 
 		for _, p := range paths {
 			r.Paths = append(r.Paths, schedule.PathState{Path: p.Path, State: p.State, For: seconds(p.For), HeartbeatAge: seconds(p.Heartbeat)})
 		}
-		if next, err = strconv.ParseUint(transacted, 10, 64); err != nil {
-			return r, err
-		}
 		if snapshot != "" {
 			r.Snapshot, err = ParseSnapshot(snapshot)
 		}
 		return r, err
 	})
-	return list, next, wrap(err, "list the schedulers")
+	return list, wrap(err, "list the schedulers")
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -316,9 +319,12 @@ type Marks struct {
 	Transactions []uint64
 }
 
+// A number that this server hasn't reached comes from the one that the data were
+// restored from.
 const selectMarks = `
 SELECT s.version, s.updated_at, NOT c.dirty OR c.planned_version = s.version,
-       array_remove(ARRAY[s.changed_in, c.planned_in], NULL)::text[]
+       ARRAY(SELECT n::text FROM unnest(ARRAY[s.changed_in, c.planned_in]) AS n
+             WHERE n < pg_snapshot_xmax(pg_current_snapshot()))
 FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id
 WHERE s.id = $1`
 
@@ -340,7 +346,7 @@ func (s *Store) Marks(ctx context.Context, id schedule.ID) (m Marks, err error) 
 // them by other transactions.
 const selectCalendarMarks = `
 SELECT coalesce(bool_and(NOT c.dirty OR c.next_run_at IS NOT NULL), true),
-       coalesce(array_agg(DISTINCT c.planned_in) FILTER (WHERE c.planned_in IS NOT NULL), '{}')::text[]
+       coalesce(array_agg(DISTINCT c.planned_in) FILTER (WHERE c.planned_in < pg_snapshot_xmax(pg_current_snapshot())), '{}')::text[]
 FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id
 WHERE s.exclude @> ARRAY[$2] AND s.exclude <> '{}' AND s.namespace = $1`
 

@@ -97,6 +97,16 @@ func TestAChangeIsMarkedWithTheTransactionsThatMadeAndPlannedIt(t *testing.T) {
 	if m := marks(); m.Version != 2 || !m.Planned || m.Transactions[0] <= created.Transactions[0] || m.Transactions[1] != planned {
 		t.Errorf("an edit of the job: %+v", m)
 	}
+	// By older zone rules than the newest: it gets its next run and stays dirty.
+	execSQL(t, pool, `UPDATE riverbeat.cursors SET dirty = true, next_run_at = NULL, fire_at = NULL`)
+	provisional := plan(func(c schedule.Cursor) schedule.Cursor {
+		c.NextRunAt = time.Now()
+		c.FireAt = c.NextRunAt
+		return c
+	})
+	if m := marks(); m.Transactions[1] != provisional {
+		t.Errorf("a plan that is to be made anew leaves no mark: %+v", m)
+	}
 	if _, err := store.Marks(t.Context(), id(9)); !errors.Is(err, schedule.ErrNotFound) {
 		t.Errorf("marks of nobody: %v", err)
 	}
@@ -124,7 +134,7 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	}
 	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '16 s' WHERE id = $1`, [16]byte(id(2)))
 
-	list, next, err := store.Schedulers(t.Context())
+	list, err := store.Schedulers(t.Context())
 	must(t, err)
 	if len(list) != 2 {
 		t.Fatalf("%d schedulers", len(list))
@@ -139,8 +149,21 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	if !got.LookedAt.Equal(ahead.Look.At) || got.Lag != ahead.Look.Lag || got.Host != "here" || got.PID != 42 || got.Version != "v1" || got.Zones != "2026f" || !slices.Equal(got.Paths, self.Paths) {
 		t.Errorf("%+v", got)
 	}
+	next, err := strconv.ParseUint(one[string](t, pool, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text`), 10, 64)
+	must(t, err)
 	if got.Snapshot.Sees(next) || !got.Snapshot.Sees(3) || list[1].Snapshot.Sees(3) {
 		t.Errorf("snapshots: %+v, %+v", got.Snapshot, list[1].Snapshot)
+	}
+	// One that had died before the server's clock was set back stays dead.
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = clock_timestamp() + interval '20 s' WHERE id = $1`, [16]byte(id(2)))
+	if list, err = store.Schedulers(t.Context()); err != nil || list[1].Alive {
+		t.Errorf("alive, said in times to come: %+v, %v", list[1], err)
+	}
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET snapshot = '900000000000:900000000000:'`)
+	restored, err := store.Schedulers(t.Context())
+	must(t, err)
+	if restored[0].Snapshot.Sees(3) {
+		t.Error("the snapshot of another server is taken for one of this")
 	}
 	learnt, err := store.LearntBy(t.Context(), id(7))
 	must(t, err)
@@ -168,7 +191,7 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 	}
 	must(t, store.EndWait(t.Context(), id(11)))
 	must(t, store.EndWait(t.Context(), id(12)))
-	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '1 h' WHERE id = $1`, [16]byte(id(2)))
+	execSQL(t, pool, `UPDATE riverbeat.schedulers SET seen_at = seen_at - interval '2 h' WHERE id = $1`, [16]byte(id(2)))
 	must(t, store.TidyReports(t.Context()))
 	must(t, store.Forget(t.Context(), id(1)))
 	if n := one[int](t, pool, `SELECT (SELECT count(*) FROM riverbeat.schedulers) + (SELECT count(*) FROM riverbeat.waits) + (SELECT count(*) FROM riverbeat.learnt)`); n != 0 {

@@ -175,9 +175,9 @@ func IsUnavailable(err error) bool {
 			return true
 		}
 	}
-	// A standby; idled in its transaction; tables, a schema or columns that a
-	// migration is to bring.
-	if isAnyCode(err, "25006", "25P03", "42P01", "3F000", "42703") {
+	// A standby, which can't write, nor read the unlogged list of schedulers; idled in
+	// its transaction; tables, a schema or columns that a migration is to bring.
+	if isAnyCode(err, "25006", "0A000", "25P03", "42P01", "3F000", "42703") {
 		return true
 	}
 	return errors.Is(err, context.DeadlineExceeded) ||

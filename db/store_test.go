@@ -1199,7 +1199,9 @@ func TestErrorsAreToldApart(t *testing.T) {
 			_, err := store.LookAhead(ctx)
 			return err
 		}, neither},
-		"a standby":           {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},
+		"a standby": {statement(`SET TRANSACTION READ ONLY; DELETE FROM riverbeat.cursors`), unavailable},
+		"a standby's unlogged table": {statement(`DO $$ BEGIN
+			RAISE EXCEPTION 'cannot access temporary or unlogged relations during recovery' USING ERRCODE = '0A000'; END $$`), unavailable},
 		"a trigger's refusal": {statement(`DO $$ BEGIN RAISE EXCEPTION 'no'; END $$`), data},
 		"NUL in jsonb":        {statement(`SELECT '{"a": "\u0000"}'::jsonb`), data},
 		"not JSON":            {statement(`SELECT '{'::jsonb`), data},

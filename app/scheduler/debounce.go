@@ -33,7 +33,7 @@ type Debouncer struct {
 	lastAll  time.Time
 	due      time.Time // the earliest that new hints name
 
-	recent, older map[schedule.ID][]int64 // the versions seen, newest last
+	recent, older map[schedule.ID][]int64 // the versions seen, newest last; a delete's is negative
 }
 
 // Verdict is what became of a hint.
@@ -93,7 +93,11 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	if !ok {
 		versions = d.older[c.ID]
 	}
-	if slices.Contains(versions, c.Version) {
+	version := c.Version
+	if c.Op == schedule.OpDeleted {
+		version = -version // an edit of what is written anew may have the same number
+	}
+	if slices.Contains(versions, version) {
 		return false
 	}
 	if c.Op == schedule.OpDeleted {
@@ -105,15 +109,15 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	if !ok && len(d.recent) >= maxSeen/2 {
 		d.older, d.recent = d.recent, map[schedule.ID][]int64{}
 	}
-	d.recent[c.ID] = append(slices.Clip(versions), c.Version)
+	d.recent[c.ID] = append(slices.Clip(versions), version)
 	return true
 }
 
 // Look is what is to be looked at.
 type Look struct {
-	All bool
-	By  schedule.Path // who asked first for all
-	IDs []schedule.ID // when not All
+	IDs []schedule.ID // these schedules first
+	All bool          // then everything
+	By  schedule.Path // who asked first for that
 }
 
 // Empty reports whether there is nothing to look at.
@@ -121,27 +125,35 @@ func (l Look) Empty() bool { return !l.All && len(l.IDs) == 0 }
 
 // and is both looks in one.
 func (l Look) and(other Look) Look {
-	switch {
-	case l.All:
-		return l
-	case other.All:
-		return other
+	if !l.All {
+		l.All, l.By = other.All, other.By
 	}
-	return Look{IDs: slices.Concat(l.IDs, other.IDs)}
+	if l.IDs = slices.Concat(l.IDs, other.IDs); len(l.IDs) > maxPending {
+		l.IDs = nil
+		if !l.All {
+			l.All, l.By = true, schedule.PathPoll
+		}
+	}
+	return l
 }
 
 // Take is what is to be looked at at the instant now. What it returns is the
 // caller's to look at.
 func (d *Debouncer) Take(now time.Time) Look {
+	look := Look{IDs: d.TakeNamed()}
 	if d.all && (d.lastAll.IsZero() || now.Sub(d.lastAll) >= d.interval) {
-		look := Look{All: true, By: d.allBy}
+		look.All, look.By = true, d.allBy
 		d.LookedAtAll(now)
-		return look
 	}
-	look := Look{IDs: d.pending}
+	return look
+}
+
+// TakeNamed is those of them that were named.
+func (d *Debouncer) TakeNamed() []schedule.ID {
+	ids := d.pending
 	d.pending = nil
 	clear(d.isIn)
-	return look
+	return ids
 }
 
 // TakeDue is the earliest instant at which a change that was added since the last
@@ -154,11 +166,8 @@ func (d *Debouncer) TakeDue() time.Time {
 }
 
 // LookedAtAll says that everything is being looked at for another reason, which
-// answers every hint so far.
-func (d *Debouncer) LookedAtAll(now time.Time) {
-	d.all, d.lastAll, d.pending = false, now, nil
-	clear(d.isIn)
-}
+// answers those who asked for that so far.
+func (d *Debouncer) LookedAtAll(now time.Time) { d.all, d.lastAll = false, now }
 
 // Wait is how long after now Take has something to return; ok is false when it
 // has not been told anything.

@@ -51,9 +51,15 @@ func TestDebouncer(t *testing.T) {
 		{"a change without version is never a duplicate", []step{
 			add(0, schedule.Change{ID: schedule.ID{1}}, Fresh), all(0), add(6*s, schedule.Change{ID: schedule.ID{1}}, Fresh), all(6 * s),
 		}},
-		{"a look at everything answers what was known too", []step{add(0, known(1, 1), Fresh), add(0, everything, Fresh), all(0), none(0)}},
+		{"what was named is looked at first, then everything", []step{
+			add(0, known(1, 1), Fresh), add(0, everything, Fresh), {all: true, ids: 1}, none(0),
+		}},
 		{"an id that is written anew after its delete is looked at again", []step{
 			add(0, known(1, 1), Fresh), ids(0, 1), add(0, deleted, Fresh), ids(0, 1), add(0, known(1, 1), Fresh), ids(0, 1),
+		}},
+		{"a version of an id that is written anew isn't the delete that had its number", []step{
+			add(0, deleted, Fresh), ids(0, 1), add(0, known(1, 1), Fresh), ids(0, 1), add(0, known(1, 2), Fresh), ids(0, 1),
+			add(0, deleted, Duplicate), add(0, known(1, 2), Duplicate), none(0),
 		}},
 	} {
 		t.Run(row.claim, func(t *testing.T) {
@@ -91,6 +97,9 @@ func (m *model) add(c schedule.Change, now time.Time) Verdict {
 		return Fresh
 	}
 	version := schedule.Change{ID: c.ID, Version: c.Version}
+	if c.Op == schedule.OpDeleted { // it has a number that the id may get once more
+		version.Op = c.Op
+	}
 	if m.told[version] {
 		return Duplicate
 	}
@@ -139,7 +148,6 @@ func TestDebouncerDoesAsItsModel(t *testing.T) {
 			case 7: // the poll
 				d.LookedAtAll(now)
 				m.asked = time.Time{}
-				clear(m.pending)
 				looks = append(looks, now)
 			case 8:
 				if due := d.TakeDue(); !due.Equal(m.due) {
@@ -163,13 +171,13 @@ func TestDebouncerDoesAsItsModel(t *testing.T) {
 						t.Fatalf("it looks at everything %v after the last time", now.Sub(looks[n-1]))
 					}
 					looks, m.asked = append(looks, now), time.Time{}
-				case len(look.IDs) != len(m.pending):
+				}
+				if len(look.IDs) != len(m.pending) {
 					t.Fatalf("it looks at %d of %d that changed", len(look.IDs), len(m.pending))
-				default:
-					for _, id := range look.IDs {
-						if !m.pending[id] {
-							t.Fatalf("it looks at %v, which hasn't changed", id)
-						}
+				}
+				for _, id := range look.IDs {
+					if !m.pending[id] {
+						t.Fatalf("it looks at %v, which hasn't changed", id)
 					}
 				}
 				clear(m.pending)
@@ -210,5 +218,16 @@ func TestDebouncerRemembersABoundedNumber(t *testing.T) {
 	}
 	if len(d.pending) > maxPending || !d.Take(begin).All {
 		t.Error("past the bound it doesn't look at everything")
+	}
+	// Nor does what can't be looked at for hours grow.
+	var left Look
+	for range 11 {
+		left = Look{IDs: make([]schedule.ID, maxPending/10)}.and(left)
+		if len(left.IDs) > maxPending {
+			t.Fatalf("%d are left", len(left.IDs))
+		}
+	}
+	if !left.All {
+		t.Error("what is left past the bound isn't looked at")
 	}
 }

@@ -10,18 +10,19 @@ import (
 // reportGap is the least time between two reports, however often it is asked.
 const reportGap = 5 * time.Millisecond
 
-// tidyEvery is how many reports lie between two clean-ups.
-const tidyEvery = 12
+// tidyInterval is the time between two clean-ups, however many reports lie between.
+const tidyInterval = time.Minute
 
 // reportLoop says what this scheduler is and what it has seen: every few seconds,
 // and at once while somebody waits to hear it. Nothing else depends on it, so what
 // fails is left to the next time.
 func (s *Scheduler) reportLoop(ctx context.Context) {
 	wait := time.Duration(0)
-	for n := 0; sleep(ctx, wait, s.asked); n++ {
+	for tidy := time.Now(); sleep(ctx, wait, s.asked); {
 		wait = db.ReportInterval
 		err := s.report(ctx)
-		if err == nil && n%tidyEvery == 0 {
+		if now := time.Now(); err == nil && !now.Before(tidy) {
+			tidy = now.Add(tidyInterval)
 			err = s.store.TidyReports(ctx)
 		}
 		if err != nil && ctx.Err() == nil {

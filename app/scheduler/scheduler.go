@@ -67,8 +67,8 @@ type Scheduler struct {
 
 	// When each loop last succeeded, as a duration since the start: only that is
 	// safe from steps of the clock. Zero: not yet.
-	started                            time.Time
-	lastPlanned, lastPolled, lastFired atomic.Int64
+	started                                 time.Time
+	lastPlanned, lastLookedAtAll, lastFired atomic.Int64
 }
 
 // New is a Scheduler; Run starts it.
@@ -128,10 +128,10 @@ func (s *Scheduler) SinceLastLook() (d time.Duration, ok bool) {
 	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
-// SinceLastPoll is how long ago the scheduler last looked at everything by itself,
-// with success; ok is false until it has.
+// SinceLastPoll is how long ago the scheduler last looked at everything with
+// success, which is no longer than it polls; ok is false until it has.
 func (s *Scheduler) SinceLastPoll() (d time.Duration, ok bool) {
-	last := s.lastPolled.Load()
+	last := s.lastLookedAtAll.Load()
 	return time.Since(s.started) - time.Duration(last), last != 0
 }
 
@@ -166,14 +166,15 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 		if !sleep(ctx, wait, early) {
 			return
 		}
-		look, n := s.takeHints()
+		now := time.Now()
+		polls := !now.Before(nextPoll)
+		look := s.takeHints(now, polls)
 		cause := causeOf(look)
-		look = look.and(left)
-		if now := time.Now(); !now.Before(nextPoll) {
-			look, n = s.takeAll(now)
+		if polls {
 			cause, nextPoll = causePolled, now.Add(s.config.PollInterval)
 			s.checkTriggers(ctx)
 		}
+		look = look.and(left)
 		if look.Empty() {
 			continue
 		}
@@ -188,11 +189,11 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 		if err == nil {
 			now := int64(time.Since(s.started))
 			s.lastPlanned.Store(now)
-			if cause == causePolled {
-				s.lastPolled.Store(now)
+			if look.All {
+				s.lastLookedAtAll.Store(now)
 			}
 			s.mu.Lock()
-			s.trail.plan(n, look)
+			s.trail.plan(look)
 			s.mu.Unlock()
 		}
 		signal(s.planned)
@@ -234,15 +235,22 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 // first: mostly nothing is due then.
 func (s *Scheduler) ring(ctx context.Context, rang bool) (claimed int, ahead db.Ahead, err error) {
 	if !rang {
-		if ahead, err = s.store.LookAhead(ctx); err != nil || !ahead.Due {
+		if ahead, err = s.lookAhead(ctx); err != nil || !ahead.Due {
 			return 0, ahead, err
 		}
 	}
 	if claimed, err = s.fire(ctx); err != nil {
 		return claimed, ahead, err
 	}
-	ahead, err = s.store.LookAhead(ctx)
+	ahead, err = s.lookAhead(ctx)
 	return claimed, ahead, err
+}
+
+func (s *Scheduler) lookAhead(ctx context.Context) (db.Ahead, error) {
+	s.mu.Lock()
+	s.trail.begin()
+	s.mu.Unlock()
+	return s.store.LookAhead(ctx)
 }
 
 // waitForAlarm waits until the instant, at which the alarm rings, or until the next
@@ -320,21 +328,25 @@ func (s *Scheduler) waitForHint() (time.Duration, bool) {
 	return s.debouncer.Wait(time.Now())
 }
 
-// takeHints is what hints ask to look at. It answers the first n changes of the
-// trail.
-func (s *Scheduler) takeHints() (look Look, n int) {
+// takeHints is what hints ask to look at, and everything if all.
+func (s *Scheduler) takeHints(now time.Time, all bool) Look {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	look = s.debouncer.Take(time.Now())
-	return look, s.trail.changes.next
+	s.trail.take()
+	look := s.debouncer.Take(now)
+	if all {
+		s.debouncer.LookedAtAll(now)
+		look.All, look.By = true, schedule.PathPoll
+	}
+	return look
 }
 
-// takeAll is takeHints when everything is to be looked at anyway.
-func (s *Scheduler) takeAll(now time.Time) (look Look, n int) {
+// takeNamed is those schedules that hints have named lately.
+func (s *Scheduler) takeNamed() []schedule.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.debouncer.LookedAtAll(now)
-	return Look{All: true, By: schedule.PathPoll}, s.trail.changes.next
+	s.trail.take()
+	return s.debouncer.TakeNamed()
 }
 
 // trouble sets the pace of the next try. A fault is logged when it begins and

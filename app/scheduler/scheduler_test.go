@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/scheduler"
@@ -346,6 +347,86 @@ func TestWithoutAnyMessageThePollFindsTheChange(t *testing.T) {
 	b.start(func(c *scheduler.Config) { c.PollInterval, c.MinSyncInterval = 300*time.Millisecond, time.Millisecond }, nil)
 	b.insert(1, "at", "clock_timestamp()")
 	b.becomes("it has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+}
+
+func TestAPollThatFailsCountsOnceItIsMadeUpFor(t *testing.T) {
+	b := setup(t)
+	registry := prometheus.NewRegistry()
+	b.exec(`ALTER TABLE riverbeat.cursors RENAME TO away`)
+	s := b.start(func(c *scheduler.Config) { c.Metrics = scheduler.NewMetrics(registry) }, nil)
+	eventually := func(claim string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it never came to be that %s", claim)
+			}
+		}
+	}
+	eventually("the first poll fails", func() bool {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "riverbeat_scheduler_failures_total" && m.GetLabel()[0].GetValue() == "plan changed schedules" {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	if _, ok := s.SinceLastPoll(); ok {
+		t.Error("a poll that failed counts")
+	}
+	b.exec(`ALTER TABLE riverbeat.away RENAME TO cursors`)
+	eventually("everything was looked at", func() bool { _, ok := s.SinceLastPoll(); return ok })
+}
+
+// A look at everything that has much to plan holds up nothing that is named
+// meanwhile, and nothing that it has planned already.
+func TestWhatIsNamedDoesNotWaitForALongLookAtEverything(t *testing.T) {
+	b := setup(t)
+	s := b.start(func(c *scheduler.Config) { c.MinSyncInterval = time.Millisecond }, nil)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, ok := s.SinceLastPoll(); ok {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it never looked")
+		}
+	}
+	gates, err := b.pool.Acquire(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gates.Release()
+	// Two cursors, one in each of the first batches, can be planned when their gate
+	// opens.
+	if _, err := gates.Exec(context.Background(), `
+		SELECT pg_advisory_lock(1), pg_advisory_lock(2);
+		CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+			'BEGIN PERFORM pg_advisory_xact_lock_shared(right(NEW.schedule_id::text, 1)::bigint); RETURN NEW; END';
+		CREATE TRIGGER wait BEFORE UPDATE ON riverbeat.cursors FOR EACH ROW
+			WHEN (NEW.schedule_id::text LIKE '11111111-%') EXECUTE FUNCTION wait();
+		INSERT INTO riverbeat.schedules (id, name, every, job_kind)
+		SELECT CASE n WHEN 1 THEN '11111111-0000-0000-0000-000000000001' WHEN 1001 THEN '11111111-0000-0000-0000-000000000002' ELSE gen_random_uuid() END,
+			'n' || n, '1 hour', 'noop' FROM generate_series(1, 2500) n;`); err != nil {
+		t.Fatal(err)
+	}
+	s.Notify(schedule.Change{}, schedule.PathNotify)
+	b.becomes("the first batch waits", `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted)`)
+	b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ('named', clock_timestamp(), 'noop')`)
+	s.Notify(b.change("named"), schedule.PathNotify)
+	if _, err := gates.Exec(context.Background(), `SELECT pg_advisory_unlock(1)`); err != nil {
+		t.Fatal(err)
+	}
+	b.becomes("the second batch waits", `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND NOT granted)`)
+	b.becomes("what was named has run", `SELECT count(*) = 1 FROM riverbeat.runs`)
+	if _, err := gates.Exec(context.Background(), `SELECT pg_advisory_unlock(2)`); err != nil {
+		t.Fatal(err)
+	}
+	b.becomes("the rest is planned too", `SELECT NOT EXISTS (SELECT FROM riverbeat.cursors WHERE dirty)`)
 }
 
 func TestARowThatAnotherTransactionHeldIsNotLateByAPoll(t *testing.T) {

@@ -24,60 +24,75 @@ const maxLeft = 1000
 // sync plans the cursors that are marked dirty: those of the look. What another
 // scheduler holds, or an error kept from being planned, is left over.
 func (s *Scheduler) sync(ctx context.Context, look Look) (left Look, err error) {
-	if look.All {
-		if err := s.plan(ctx, look); err != nil {
-			return look, err
-		}
-		ids, err := s.store.StillDirty(ctx, db.Dirty{Unplanned: s.outdated.Load()}, maxLeft)
-		if err != nil {
-			return look, err
-		}
-		if len(ids) == maxLeft { // there may be more
-			s.Notify(schedule.Change{}, look.By)
-		}
-		return Look{IDs: ids}, nil
+	ids, err := s.syncNamed(ctx, look.IDs)
+	if err == nil && look.All {
+		ids, err = s.syncAll(ctx, look.By)
 	}
+	if err != nil {
+		return look, err
+	}
+	return Look{IDs: ids}, nil
+}
+
+// syncNamed plans those of the schedules that are to be planned. What another
+// scheduler holds is left over.
+func (s *Scheduler) syncNamed(ctx context.Context, ids []schedule.ID) (left []schedule.ID, err error) {
 	// What the API wrote is planned already.
-	for try := 1; !look.Empty(); try++ {
-		left = Look{}
-		changes, err := s.store.Changes(ctx, look.IDs, s.outdated.Load())
+	for try := 1; len(ids) > 0; try++ {
+		left = nil
+		changes, err := s.store.Changes(ctx, ids, s.outdated.Load())
 		if err != nil {
-			return look, err
+			return nil, err
 		}
 		for _, c := range changes {
 			if c.Dirty {
-				left.IDs = append(left.IDs, c.ScheduleID)
+				left = append(left, c.ScheduleID)
 			} else {
 				s.config.Metrics.propagation.Observe(c.Age.Seconds())
 			}
 		}
-		if look = left; look.Empty() || try == 2 {
+		if ids = left; len(ids) == 0 || try == 2 {
 			break
 		}
-		if err := s.plan(ctx, look); err != nil {
-			return look, err
+		for more := true; more; {
+			if more, err = s.syncBatch(ctx, Look{IDs: ids}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return left, nil
 }
 
-// plan plans the look's dirty cursors, but for those that another scheduler holds.
-func (s *Scheduler) plan(ctx context.Context, look Look) error {
-	for {
-		n, err := s.syncBatch(ctx, look)
-		if err != nil || n < batchSize {
-			return err
+// syncAll plans all that is to be planned. It may be much: what is planned by now
+// may be due before the rest is, and what is named meanwhile doesn't wait for it.
+func (s *Scheduler) syncAll(ctx context.Context, by schedule.Path) (left []schedule.ID, err error) {
+	for more := true; more && ctx.Err() == nil; {
+		if more, err = s.syncBatch(ctx, Look{All: true, By: by}); err != nil {
+			return nil, err
+		}
+		if more {
+			signal(s.planned)
+			// What is left over of them is found below.
+			if _, err := s.syncNamed(ctx, s.takeNamed()); err != nil {
+				return nil, err
+			}
 		}
 	}
+	left, err = s.store.StillDirty(ctx, db.Dirty{Unplanned: s.outdated.Load()}, maxLeft)
+	if len(left) == maxLeft { // there may be more
+		s.Notify(schedule.Change{}, by)
+	}
+	return left, err
 }
 
-// syncBatch plans at most batchSize of the look's dirty cursors.
-func (s *Scheduler) syncBatch(ctx context.Context, look Look) (n int, err error) {
+// syncBatch plans at most batchSize of the look's dirty cursors, but for those that
+// another scheduler holds; there may be more.
+func (s *Scheduler) syncBatch(ctx context.Context, look Look) (more bool, err error) {
 	// Begun, it is finished: a deadline of its own bounds it.
 	ctx = context.WithoutCancel(ctx)
 	var planned []schedule.Cursor
 	var now time.Time
-	moved := 0
+	var n, moved int
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		outdated, err := s.isOutdated(ctx, tx)
 		if err != nil {
@@ -126,7 +141,7 @@ func (s *Scheduler) syncBatch(ctx context.Context, look Look) (n int, err error)
 			s.found(planned, look.By, now)
 		}
 	}
-	return n, err
+	return n == batchSize, err
 }
 
 // found takes note of changes that a look at everything has found.

@@ -18,11 +18,15 @@ const (
 type trail struct {
 	changes ring[db.Learnt] // Since is zero until a look has followed
 	newest  map[schedule.ID]int
-	planned int // the changes before this one have been planned,
-	looked  int // and before this one looked at afterwards
+
+	// How far they have come: the changes before these numbers are being planned, are
+	// planned, are seen by the look at the alarm that is under way, are in force.
+	taken, planned, seen, looked int
 
 	looks ring[fullLook]
-	began schedule.Path // what asked for a look at everything that isn't finished; "": none
+	// What asked for the look at everything that is planned, and for the one that the
+	// look at the alarm sees; "": none.
+	plannedAll, seenAll schedule.Path
 }
 
 type fullLook struct {
@@ -47,25 +51,37 @@ func (t *trail) learn(id schedule.ID, version int64, by schedule.Path, since tim
 	t.changes.add(db.Learnt{ScheduleID: id, Version: version, Path: by, Since: since}, maxTrail)
 }
 
-// plan says that the changes before number n are planned, and everything if all.
-func (t *trail) plan(n int, look Look) {
-	t.planned = max(t.planned, n)
-	if look.All && t.began == "" {
-		t.began = look.By
+// take says that what has come so far is going to be planned.
+func (t *trail) take() { t.taken = t.changes.next }
+
+// plan says that what was taken is planned, and everything if the look says so.
+func (t *trail) plan(look Look) {
+	t.planned = t.taken
+	if look.All && t.plannedAll == "" {
+		t.plannedAll = look.By
 	}
 }
 
-// look says that the alarm stands as the database had it at the instant.
+// begin says that a look at the alarm begins, which sees what is planned by now.
+func (t *trail) begin() {
+	t.seen = t.planned
+	if t.seenAll == "" {
+		t.seenAll, t.plannedAll = t.plannedAll, ""
+	}
+}
+
+// look says that it has ended: the alarm stands as the database had it at the
+// instant.
 func (t *trail) look(at time.Time) {
-	for n := max(t.looked, t.changes.next-maxTrail); n < t.planned; n++ {
+	for n := max(t.looked, t.changes.next-maxTrail); n < t.seen; n++ {
 		if change := t.changes.at(n); change.Since.IsZero() {
 			change.Since = at
 		}
 	}
-	t.looked = t.planned
-	if t.began != "" {
-		t.looks.add(fullLook{at, t.began}, maxLooks)
-		t.began = ""
+	t.looked = t.seen
+	if t.seenAll != "" {
+		t.looks.add(fullLook{at, t.seenAll}, maxLooks)
+		t.seenAll = ""
 	}
 }
 

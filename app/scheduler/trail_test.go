@@ -8,6 +8,16 @@ import (
 	"github.com/riverbeat/riverbeat/db"
 )
 
+func plan(tr *trail, look Look) {
+	tr.take()
+	tr.plan(look)
+}
+
+func look(tr *trail, at time.Time) {
+	tr.begin()
+	tr.look(at)
+}
+
 func TestTrail(t *testing.T) {
 	id, other := schedule.ID{1}, schedule.ID{2}
 	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
@@ -21,31 +31,43 @@ func TestTrail(t *testing.T) {
 		{"nothing is known at first", func(*trail) {}, at(0), db.Learnt{}, true},
 		{"a change is in force once a look has followed its plan", func(tr *trail) {
 			tr.learn(id, 3, schedule.PathRedis, time.Time{})
-			tr.plan(1, Look{})
-			tr.look(at(2))
-			tr.look(at(3))
+			plan(tr, Look{})
+			look(tr, at(2))
+			look(tr, at(3))
 		}, at(1), db.Learnt{ScheduleID: id, Version: 3, Path: schedule.PathRedis, Since: at(2)}, false},
 		{"a look before its plan doesn't count", func(tr *trail) {
 			tr.learn(id, 3, schedule.PathRedis, time.Time{})
+			look(tr, at(2))
+		}, at(1), db.Learnt{}, true},
+		{"nor does one that began before", func(tr *trail) {
+			tr.learn(id, 3, schedule.PathRedis, time.Time{})
+			tr.begin()
+			plan(tr, Look{All: true, By: schedule.PathPoll})
 			tr.look(at(2))
+		}, at(1), db.Learnt{}, true},
+		{"nor a plan of what came before", func(tr *trail) {
+			tr.take()
+			tr.learn(id, 3, schedule.PathRedis, time.Time{})
+			tr.plan(Look{})
+			look(tr, at(2))
 		}, at(1), db.Learnt{}, true},
 		{"the first path counts, and an older version hides no newer one", func(tr *trail) {
 			tr.learn(id, 3, schedule.PathLocal, time.Time{})
 			tr.learn(id, 3, schedule.PathRedis, time.Time{})
 			tr.learn(id, 2, schedule.PathNotify, time.Time{})
-			tr.plan(1, Look{})
-			tr.look(at(2))
+			plan(tr, Look{})
+			look(tr, at(2))
 		}, at(1), db.Learnt{ScheduleID: id, Version: 3, Path: schedule.PathLocal, Since: at(2)}, false},
 		{"what nobody named was found by the first look at everything after it", func(tr *trail) {
 			for i, by := range []schedule.Path{schedule.PathPoll, schedule.PathNotify, schedule.PathRedis} {
-				tr.plan(0, Look{All: true, By: by})
-				tr.look(at(2 * i))
+				plan(tr, Look{All: true, By: by})
+				look(tr, at(2*i))
 			}
 		}, at(1), db.Learnt{ScheduleID: id, Path: schedule.PathNotify, Since: at(2)}, false},
 		{"of a change that isn't in force the one before it is known", func(tr *trail) {
 			tr.learn(id, 3, schedule.PathNotify, time.Time{})
-			tr.plan(1, Look{})
-			tr.look(at(2))
+			plan(tr, Look{})
+			look(tr, at(2))
 		}, at(5), db.Learnt{ScheduleID: id, Version: 3, Path: schedule.PathNotify, Since: at(2)}, false},
 		{"the last 10,000 changes are kept", func(tr *trail) {
 			tr.learn(id, 3, schedule.PathNotify, at(1))

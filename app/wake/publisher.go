@@ -84,8 +84,8 @@ func (p *Publisher) Healthy() bool { return p != nil && !p.failing.Load() }
 func (p *Publisher) Dropped() int64 { return p.dropped.Load() }
 
 // Run sends what is announced until the context ends; then it has a second for
-// what is left, and returns nil. While Redis is away changes wait, up to 10,000.
-// If there were more, "look at everything" is announced in their place once
+// what is left, and returns nil. While Redis is away changes wait, up to 10,000,
+// and as many again of which OnLost was told. If there were more, "look at everything" is announced in their place once
 // Redis is back. It may be called once at a time.
 func (p *Publisher) Run(ctx context.Context) error {
 	link := newLink("redis publisher", p.log)
@@ -154,6 +154,12 @@ func (p *Publisher) send(ctx context.Context, batch []schedule.Change) error {
 			p.backlog = append(p.backlog, <-p.queue)
 		}
 		p.OnLost(slices.Concat(batch, p.backlog))
+		// Redis may come and go for hours, for a batch each time.
+		if over := len(p.backlog) - queueLength; over > 0 {
+			p.backlog = p.backlog[over:]
+			p.dropped.Add(int64(over))
+			p.overflown.Store(true)
+		}
 	}
 	return err
 }

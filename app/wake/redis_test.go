@@ -673,3 +673,32 @@ func TestAPublisherSaysWhatIsWaitingWhenRedisIsLost(t *testing.T) {
 		t.Errorf("%d of %d changes are waiting", len(waiting), len(all))
 	}
 }
+
+// Each time that Redis goes, what is queued is set aside to be told of.
+func TestARedisThatComesAndGoesDoesNotMakeTheBacklogGrow(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.Stop()
+	log, _ := newLog(t)
+	p := NewPublisher(newClient(t, server.URL()), "", log)
+	waiting := 0
+	p.OnLost = func(list []schedule.Change) { waiting = len(list) }
+	for n := range 3 {
+		p.failing.Store(false) // as after a batch that got through
+		for range queueLength {
+			p.Announce(knownChange)
+		}
+		if p.send(t.Context(), []schedule.Change{knownChange}) == nil {
+			t.Fatal("Redis is there")
+		}
+		if want := 1 + min(n+1, 2)*queueLength; waiting != want {
+			t.Errorf("%d changes are waiting, not %d", waiting, want)
+		}
+	}
+	if len(p.backlog) > queueLength {
+		t.Errorf("%d changes are in the backlog", len(p.backlog))
+	}
+	if batch := p.gather(nil); batch[0] != (schedule.Change{}) || p.Dropped() != 2*queueLength {
+		t.Errorf("%d were dropped, and first comes %v", p.Dropped(), batch[0])
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,7 +85,9 @@ type server struct {
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
+	service       *app.Service     // nil without the role api
 	redisIsHeard  atomic.Bool      // by every live scheduler
+	anew          sync.WaitGroup   // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
 }
@@ -102,6 +105,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
 	defer closePool(s.schedulerPool)
+	defer s.anew.Wait() // a stop, too, may find Redis lost
 	// The same for River, whose client LISTENs besides.
 	if p.config.has(roleWorker) {
 		if s.workerPool, err = db.OpenPool(ctx, p.config.listenURL(), "riverbeat-worker", 10); err != nil {
@@ -262,7 +266,8 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		config.Service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
+		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
+		config.Service = s.service
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
 		})
@@ -271,8 +276,10 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		}
 		config.RiverUI = s.pages
 		if s.publisher != nil && s.config.APINotify == notifyFallback {
-			service, unstopped := config.Service, context.WithoutCancel(ctx)
-			s.publisher.OnLost = func(waiting []schedule.Change) { go service.AnnounceAnew(unstopped, waiting) }
+			unstopped := context.WithoutCancel(ctx)
+			s.publisher.OnLost = func(waiting []schedule.Change) {
+				s.anew.Go(func() { s.service.AnnounceAnew(unstopped, waiting) })
+			}
 		}
 	}
 	return api.New(config), nil
@@ -299,10 +306,16 @@ func (s *server) watchPaths(ctx context.Context) {
 	tick := time.NewTicker(s.config.HeartbeatInterval)
 	defer tick.Stop()
 	var last wake.State
+	enough := false
 	for {
-		if s.config.APINotify == notifyFallback {
-			schedulers, _, err := s.store.Schedulers(ctx)
+		if s.service != nil && s.config.APINotify == notifyFallback {
+			schedulers, err := s.store.Schedulers(ctx)
 			s.redisIsHeard.Store(err == nil && !slices.ContainsFunc(schedulers, isDeaf))
+			was := enough
+			if enough = s.redisIsEnough(); was && !enough {
+				// A scheduler was deaf for some heartbeats before anybody could know.
+				s.service.AnnounceAnew(ctx, []schedule.Change{{}})
+			}
 		}
 		if state := s.sub.Status().State; s.scheduler != nil && state != last {
 			last = state
