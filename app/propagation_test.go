@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -39,9 +40,11 @@ func build(t *testing.T, schedulers int) *house {
 		t.Fatal(err)
 	}
 	store := db.NewStore(h.fixture.pool)
+	registry := prometheus.NewRegistry()
+	metrics := scheduler.NewMetrics(registry)
 	for n := range schedulers {
 		s := scheduler.New(store, inserter, scheduler.Config{
-			PollInterval: time.Hour, MinSyncInterval: time.Millisecond, Zones: "2026f", Log: dbtest.Log(t),
+			PollInterval: time.Hour, MinSyncInterval: time.Millisecond, Zones: "2026f", Log: dbtest.Log(t), Metrics: metrics,
 			Self: db.Scheduler{ID: schedule.ID{byte(n + 1)}, Host: "here", Version: "test"},
 		})
 		ctx, cancel := context.WithCancel(context.Background())
@@ -79,7 +82,9 @@ func build(t *testing.T, schedulers int) *house {
 				looked++
 			}
 		}
-		if looked == schedulers {
+		// A scheduler that is new looks at everything twice more by itself.
+		if looked == schedulers && count(t, registry, "riverbeat_changes_total", "poll") >= 2*float64(schedulers) &&
+			count(t, registry, "riverbeat_sync_duration_seconds", "everything") >= count(t, registry, "riverbeat_changes_total", "poll", "fresh") {
 			return h
 		}
 		for _, s := range h.schedulers { // said anew at once
@@ -89,6 +94,28 @@ func build(t *testing.T, schedulers int) *house {
 			t.Fatalf("%d of %d schedulers have looked", looked, schedulers)
 		}
 	}
+}
+
+// count is the sum of a metric's series that have the labels' values.
+func count(t *testing.T, registry *prometheus.Registry, name string, values ...string) (sum float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, series := range family.GetMetric() {
+			var has []string
+			for _, label := range series.GetLabel() {
+				has = append(has, label.GetValue())
+			}
+			if family.GetName() != name || slices.ContainsFunc(values, func(v string) bool { return !slices.Contains(has, v) }) {
+				continue
+			}
+			sum += series.GetCounter().GetValue() + float64(series.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
 }
 
 func (h *house) create(name string) *schedule.Status {

@@ -252,13 +252,14 @@ func (s *Store) StillDirty(ctx context.Context, dirty Dirty, limit int) ([]sched
 }
 
 const selectChanges = `
-SELECT c.schedule_id, %s, extract(epoch FROM clock_timestamp() - s.updated_at)::float8
+SELECT c.schedule_id, s.version, %s, extract(epoch FROM clock_timestamp() - s.updated_at)::float8
 FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id
 WHERE c.schedule_id = ANY($1)`
 
 // Changed is a schedule that a hint named.
 type Changed struct {
 	ScheduleID schedule.ID
+	Version    int64
 	Dirty      bool          // it is still to be planned
 	Age        time.Duration // of its last change
 }
@@ -275,7 +276,7 @@ func (s *Store) Changes(ctx context.Context, ids []schedule.ID, unplanned bool) 
 	}
 	changes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Changed, err error) {
 		var age float64
-		err = row.Scan((*[16]byte)(&c.ScheduleID), &c.Dirty, &age)
+		err = row.Scan((*[16]byte)(&c.ScheduleID), &c.Version, &c.Dirty, &age)
 		c.Age = max(seconds(age), 0)
 		return c, err
 	})

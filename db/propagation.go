@@ -83,7 +83,7 @@ VALUES ($1, $2, $3, clock_timestamp() - $4::float8 * interval '1 s', $5, $6, $7,
 ON CONFLICT (id) DO UPDATE
 SET seen_at = clock_timestamp(), paths = excluded.paths, looked_at = excluded.looked_at,
     snapshot = excluded.snapshot, lag = excluded.lag
-RETURNING s.seen_at`
+RETURNING s.seen_at, s.xmax = 0`
 
 const insertLearnt = `
 INSERT INTO riverbeat.learnt (schedule_id, scheduler_id, version, path, since)
@@ -110,8 +110,9 @@ type pathDocument struct {
 }
 
 // Report says what a scheduler that has run for uptime says of itself: its
-// identity, paths and last look. now is the database's clock.
-func (s *Store) Report(ctx context.Context, r *Scheduler, uptime time.Duration, look Look, learnt []Learnt) (now time.Time, err error) {
+// identity, paths and last look. now is the database's clock; listed anew, nobody knew
+// of it before.
+func (s *Store) Report(ctx context.Context, r *Scheduler, uptime time.Duration, look Look, learnt []Learnt) (now time.Time, anew bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
 	paths := make([]pathDocument, len(r.Paths))
@@ -120,11 +121,11 @@ func (s *Store) Report(ctx context.Context, r *Scheduler, uptime time.Duration, 
 	}
 	document, err := json.Marshal(paths)
 	if err != nil {
-		return now, wrap(err, "write the state of the paths")
+		return now, false, wrap(err, "write the state of the paths")
 	}
 	var both pgx.Batch
 	both.Queue(reportScheduler, [16]byte(r.ID), r.Host, r.PID, uptime.Seconds(), r.Version, r.Zones, document,
-		nullTime(look.At), null(look.Snapshot), look.Lag.Seconds()).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
+		nullTime(look.At), null(look.Snapshot), look.Lag.Seconds()).QueryRow(func(row pgx.Row) error { return row.Scan(&now, &anew) })
 	if len(learnt) > 0 {
 		n := len(learnt)
 		ids, versions, by, since := make([][16]byte, n), make([]int64, n), make([]string, n), make([]time.Time, n)
@@ -134,7 +135,7 @@ func (s *Store) Report(ctx context.Context, r *Scheduler, uptime time.Duration, 
 		both.Queue(insertLearnt, [16]byte(r.ID), ids, versions, by, since)
 	}
 	err = s.pool.SendBatch(ctx, &both).Close()
-	return now.UTC(), wrap(err, "report the state of the scheduler")
+	return now.UTC(), anew, wrap(err, "report the state of the scheduler")
 }
 
 const forgetScheduler = `

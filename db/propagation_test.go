@@ -124,11 +124,14 @@ func TestSchedulersAreListedAsTheySayTheyAre(t *testing.T) {
 		ID: id(1), Host: "here", PID: 42, Version: "v1", Zones: "2026f",
 		Paths: []schedule.PathState{{Path: schedule.PathNotify, State: "up", For: time.Minute, HeartbeatAge: time.Second}, {Path: schedule.PathRedis, State: "down", For: time.Hour}},
 	}
-	must(t, second(store.Report(t.Context(), &self, time.Hour, db.Look{}, nil)))
-	must(t, second(store.Report(t.Context(), &db.Scheduler{ID: id(2)}, 0, db.Look{}, nil)))
+	must(t, last(store.Report(t.Context(), &self, time.Hour, db.Look{}, nil)))
+	must(t, last(store.Report(t.Context(), &db.Scheduler{ID: id(2)}, 0, db.Look{}, nil)))
 	ahead.Look.Lag = 1500 * time.Millisecond
-	now, err := store.Report(t.Context(), &self, 2*time.Hour, ahead.Look, []db.Learnt{{ScheduleID: id(7), Version: 3, Path: schedule.PathRedis, Since: ahead.Look.At}})
+	now, anew, err := store.Report(t.Context(), &self, 2*time.Hour, ahead.Look, []db.Learnt{{ScheduleID: id(7), Version: 3, Path: schedule.PathRedis, Since: ahead.Look.At}})
 	must(t, err)
+	if anew {
+		t.Error("the third report lists it anew")
+	}
 	if at := one[time.Time](t, pool, `SELECT seen_at FROM riverbeat.schedulers WHERE id = $1`, [16]byte(id(1))); !at.Equal(now) {
 		t.Errorf("the clock says %s, not %s", now, at)
 	}
@@ -242,4 +245,4 @@ func numbers(list []uint64) (texts []string) {
 	return texts
 }
 
-func second[T any](_ T, err error) error { return err }
+func last[T any](_ T, _ bool, err error) error { return err }

@@ -105,7 +105,7 @@ func TestAWriteThatIsNotInForceInTimeSaysWhereItIsMissing(t *testing.T) {
 	f.do(t, "GET", path, "").want(t, http.StatusOK) // it is written
 
 	// One that lives and hasn't looked for long.
-	must(t, second(db.NewStore(f.pool).Report(t.Context(), &db.Scheduler{ID: schedule.ID{1}, Host: "frozen"}, time.Hour, db.Look{At: time.Now(), Snapshot: "4:4:"}, nil)))
+	must(t, last(db.NewStore(f.pool).Report(t.Context(), &db.Scheduler{ID: schedule.ID{1}, Host: "frozen"}, time.Hour, db.Look{At: time.Now(), Snapshot: "4:4:"}, nil)))
 	for _, write := range []struct{ method, path, body string }{
 		{"PUT", path, minimal("n", `"every": "6m"`)}, {"PATCH", path, `{"description": "d"}`}, {"POST", path + "/pause", ""},
 		{"POST", path + "/resume", ""}, {"DELETE", path, ""},
@@ -137,4 +137,4 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func last[T any](_ T, _ bool, err error) error { return err }

@@ -113,6 +113,22 @@ func (d *Debouncer) remember(c schedule.Change) bool {
 	return true
 }
 
+// Found says that a look has found the version of a schedule; 0: none. Versions
+// beyond it that were told of are forgotten: they are of an earlier life of the
+// database, or made up, and may come yet.
+func (d *Debouncer) Found(id schedule.ID, version int64) {
+	for _, seen := range []map[schedule.ID][]int64{d.recent, d.older} {
+		versions, ok := seen[id]
+		if !ok {
+			continue
+		}
+		versions = slices.DeleteFunc(slices.Clone(versions), func(v int64) bool { return max(v, -v) > version })
+		if seen[id] = versions; len(versions) == 0 {
+			delete(seen, id)
+		}
+	}
+}
+
 // Look is what is to be looked at.
 type Look struct {
 	IDs []schedule.ID // these schedules first
@@ -166,8 +182,13 @@ func (d *Debouncer) TakeDue() time.Time {
 }
 
 // LookedAtAll says that everything is being looked at for another reason, which
-// answers those who asked for that so far.
-func (d *Debouncer) LookedAtAll(now time.Time) { d.all, d.lastAll = false, now }
+// answers those who asked for that so far. What was told of before is forgotten:
+// versions are counted anew when a schedule is written anew or a backup restored.
+func (d *Debouncer) LookedAtAll(now time.Time) {
+	d.all, d.lastAll = false, now
+	clear(d.recent)
+	d.older = nil
+}
 
 // Wait is how long after now Take has something to return; ok is false when it
 // has not been told anything.

@@ -147,9 +147,18 @@ func TestDebouncerDoesAsItsModel(t *testing.T) {
 				check(t, d, m, schedule.Change{ID: schedule.ID{rapid.Byte().Draw(t, "id") % 2}}, schedule.PathNotify, now)
 			case 7: // the poll
 				d.LookedAtAll(now)
+				clear(m.told)
 				m.asked = time.Time{}
 				looks = append(looks, now)
-			case 8:
+			case 8: // what a look has found: later versions were made up, or are of an earlier life
+				if id, version := (schedule.ID{rapid.Byte().Draw(t, "id")%4 + 1}), rapid.Int64Range(0, 9).Draw(t, "version"); rapid.Bool().Draw(t, "found") {
+					d.Found(id, version)
+					for told := range m.told {
+						if told.ID == id && max(told.Version, -told.Version) > version {
+							delete(m.told, told)
+						}
+					}
+				}
 				if due := d.TakeDue(); !due.Equal(m.due) {
 					t.Fatalf("the alarm moves to %v, not %v", due, m.due)
 				}
@@ -171,6 +180,7 @@ func TestDebouncerDoesAsItsModel(t *testing.T) {
 						t.Fatalf("it looks at everything %v after the last time", now.Sub(looks[n-1]))
 					}
 					looks, m.asked = append(looks, now), time.Time{}
+					clear(m.told) // versions may be counted anew
 				}
 				if len(look.IDs) != len(m.pending) {
 					t.Fatalf("it looks at %d of %d that changed", len(look.IDs), len(m.pending))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
 )
 
@@ -18,9 +19,23 @@ const tidyInterval = time.Minute
 // fails is left to the next time.
 func (s *Scheduler) reportLoop(ctx context.Context) {
 	wait := time.Duration(0)
+	var last, again time.Time // report, and look for who learnt of it late
 	for tidy := time.Now(); sleep(ctx, wait, s.asked); {
 		wait = db.ReportInterval
-		err := s.report(ctx)
+		anew, err := s.report(ctx)
+		if err == nil {
+			// Who didn't know of it may have announced a change by a path that it doesn't
+			// hear. So it looks now and, as others learn of it a moment later, once more.
+			switch now := time.Now(); {
+			case anew || now.Sub(last) > 2*db.ReportInterval:
+				again = now.Add(db.ReportInterval)
+				s.Notify(schedule.Change{}, schedule.PathPoll)
+			case !again.IsZero() && !now.Before(again):
+				again = time.Time{}
+				s.Notify(schedule.Change{}, schedule.PathPoll)
+			}
+			last = time.Now()
+		}
 		if now := time.Now(); err == nil && !now.Before(tidy) {
 			tidy = now.Add(tidyInterval)
 			err = s.store.TidyReports(ctx)
@@ -37,10 +52,11 @@ func (s *Scheduler) reportLoop(ctx context.Context) {
 	}
 }
 
-func (s *Scheduler) report(ctx context.Context) error {
+// report says that the scheduler was listed anew when nobody knew of it before.
+func (s *Scheduler) report(ctx context.Context) (anew bool, err error) {
 	asked, err := s.store.Asked(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	self := s.config.Self
 	if s.config.Paths != nil {
@@ -56,11 +72,11 @@ func (s *Scheduler) report(ctx context.Context) error {
 	}
 	lookedHere := s.lookedHere
 	s.mu.Unlock()
-	now, err := s.store.Report(ctx, &self, time.Since(s.started), look, learnt)
+	now, anew, err := s.store.Report(ctx, &self, time.Since(s.started), look, learnt)
 	if err == nil && !lookedHere.IsZero() {
 		s.checkClock(now.Sub(look.At.Add(time.Since(lookedHere))))
 	}
-	return err
+	return anew, err
 }
 
 // maxDrift is how far the database's clock may have moved against this process's

@@ -535,3 +535,34 @@ func TestNothingRunsOnADayOnceACalendarThatExcludesItIsCommitted(t *testing.T) {
 	b.start(nil, nil)
 	b.becomes("it is recorded", `SELECT count(*) = 1 FROM riverbeat.runs WHERE outcome = 'skipped' AND why = 'excluded' AND count > 0`)
 }
+
+// Versions of one id aren't told apart for ever: what is written anew, restored or
+// made up may bear a number that was told of before.
+func TestAVersionThatWasMadeUpHidesNoRealOne(t *testing.T) {
+	b := setup(t)
+	b.insert(1, "every", "interval '1 hour'")
+	s := b.start(nil, nil)
+	b.becomes("it is planned", `SELECT NOT dirty FROM riverbeat.cursors`)
+	real := b.change("n1")
+	real.Version++
+	s.Notify(real, schedule.PathRedis) // before its time
+	s.Notify(b.change("n1"), schedule.PathNotify)
+	free := schedule.Change{Op: schedule.OpUpdated, ID: schedule.ID{1}, Version: 1}
+	s.Notify(free, schedule.PathNotify)
+	b.exec(`INSERT INTO riverbeat.schedules (id, name, every, job_kind) VALUES ($1, 'later', '1 second', 'noop')`, [16]byte(free.ID))
+	b.exec(`UPDATE riverbeat.schedules SET every = '1 second' WHERE name = 'n1'`)
+	eventually := func(claim, sql string, again schedule.Change) {
+		t.Helper()
+		// The message may come while the one that was made up is being looked at.
+		for range 100 {
+			s.Notify(again, schedule.PathNotify)
+			if one[bool](b, sql) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("it never came to be that %s", claim)
+	}
+	eventually("the edit is in force", `SELECT NOT dirty FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id WHERE name = 'n1'`, real)
+	eventually("what was written later is planned", `SELECT NOT dirty FROM riverbeat.cursors c JOIN riverbeat.schedules s ON s.id = c.schedule_id WHERE name = 'later'`, free)
+}

@@ -44,6 +44,9 @@ func (s *Scheduler) syncNamed(ctx context.Context, ids []schedule.ID) (left []sc
 		if err != nil {
 			return nil, err
 		}
+		if try == 1 {
+			s.foundNamed(ids, changes)
+		}
 		for _, c := range changes {
 			if c.Dirty {
 				left = append(left, c.ScheduleID)
@@ -61,6 +64,19 @@ func (s *Scheduler) syncNamed(ctx context.Context, ids []schedule.ID) (left []sc
 		}
 	}
 	return left, nil
+}
+
+// foundNamed takes note of the versions that the schedules have.
+func (s *Scheduler) foundNamed(ids []schedule.ID, changes []db.Changed) {
+	versions := make(map[schedule.ID]int64, len(changes))
+	for _, c := range changes {
+		versions[c.ScheduleID] = c.Version
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		s.debouncer.Found(id, versions[id])
+	}
 }
 
 // syncAll plans all that is to be planned. It may be much: what is planned by now

@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -122,12 +124,35 @@ func newLogger(config *Config, to io.Writer) *slog.Logger {
 	if config.LogFormat == "text" {
 		return slog.New(slog.NewTextHandler(to, options))
 	}
+	// In JSON a duration would be a number that doesn't say of what.
+	options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}
 	return slog.New(slog.NewJSONHandler(to, options))
 }
 
 // quiet passes on what River says of its own doings as details, for those who
-// debug.
-type quiet struct{ slog.Handler }
+// debug. So is a line that was there less than a minute ago: while PostgreSQL is
+// away each part of River says so again and again.
+type quiet struct {
+	slog.Handler
+	said *said
+}
+
+// said is when each message came last.
+type said struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+const quietFor = time.Minute
+
+func newQuiet(handler slog.Handler) quiet {
+	return quiet{handler, &said{last: map[string]time.Time{}}}
+}
 
 func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
 	return q.Handler.Enabled(ctx, quieter(level))
@@ -135,11 +160,36 @@ func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
 
 func (q quiet) Handle(ctx context.Context, record slog.Record) error {
 	record.Level = quieter(record.Level)
+	if q.said.again(record.Message, record.Time) {
+		record.Level = slog.LevelDebug
+	}
+	if !q.Handler.Enabled(ctx, record.Level) {
+		return nil
+	}
 	return q.Handler.Handle(ctx, record)
 }
 
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
-func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handler.WithGroup(name)} }
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quiet{q.Handler.WithAttrs(attrs), q.said}
+}
+
+func (q quiet) WithGroup(name string) slog.Handler {
+	return quiet{q.Handler.WithGroup(name), q.said}
+}
+
+// again reports whether the message was there a moment ago.
+func (s *said) again(message string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.last[message]; ok && now.Sub(at) < quietFor {
+		return true
+	}
+	if len(s.last) >= 1000 { // they are constants, but not ours
+		clear(s.last)
+	}
+	s.last[message] = now
+	return false
+}
 
 func quieter(level slog.Level) slog.Level {
 	if level == slog.LevelInfo {

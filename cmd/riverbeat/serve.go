@@ -269,7 +269,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
 		config.Service = s.service
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
-			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(quiet{s.log.Handler()}), Prefix: "/riverui",
+			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
 		})
 		if err != nil {
 			return nil, fmt.Errorf("set up River UI: %w", err)
@@ -303,14 +303,14 @@ func (s *server) redisIsEnough() bool {
 // watchPaths follows how the paths are: those of the live schedulers for
 // redisIsEnough, and its own for others who do so.
 func (s *server) watchPaths(ctx context.Context) {
-	tick := time.NewTicker(s.config.HeartbeatInterval)
+	tick := time.NewTicker(min(s.config.HeartbeatInterval, wake.DefaultHeartbeat))
 	defer tick.Stop()
 	var last wake.State
 	enough := false
 	for {
 		if s.service != nil && s.config.APINotify == notifyFallback {
 			schedulers, err := s.store.Schedulers(ctx)
-			s.redisIsHeard.Store(err == nil && !slices.ContainsFunc(schedulers, isDeaf))
+			s.redisIsHeard.Store(err == nil && slices.ContainsFunc(schedulers, isAlive) && !slices.ContainsFunc(schedulers, isDeaf))
 			was := enough
 			if enough = s.redisIsEnough(); was && !enough {
 				// A scheduler was deaf for some heartbeats before anybody could know.
@@ -328,6 +328,10 @@ func (s *server) watchPaths(ctx context.Context) {
 		}
 	}
 }
+
+// isAlive reports whether the scheduler is there. Where none is, one may be that
+// hasn't been able to say so.
+func isAlive(s db.Scheduler) bool { return s.Alive }
 
 // isDeaf reports whether a live scheduler may miss what Redis carries.
 func isDeaf(s db.Scheduler) bool {
@@ -453,7 +457,7 @@ func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
 		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
-		Logger:     slog.New(quiet{s.log.Handler()}), PollOnly: pollOnly,
+		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
 	})
 }
 
