@@ -88,6 +88,12 @@ func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) erro
 	})
 }
 
+// Try runs do on a savepoint: what it has done is undone when it fails, and the
+// transaction goes on.
+func (tx *Tx) Try(ctx context.Context, do func(*Tx) error) error {
+	return pgx.BeginFunc(ctx, tx.Tx, func(nested pgx.Tx) error { return do(&Tx{nested}) })
+}
+
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 

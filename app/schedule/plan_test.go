@@ -219,7 +219,8 @@ func TestDue(t *testing.T) {
 		{claim: "max_runs leaves nothing to be taken away after the last", change: func(s *Schedule) { exclude("2026-11-25")(s); s.Misfire, s.Spec.MaxRuns = MisfireAll, 2 }, next: "22:00:00", now: "48:30:00",
 			runs: []run{{"22:00:00", catchUp}, {"23:00:00", catchUp}}, state: StateCompleted},
 		{claim: "a paused schedule runs nothing", change: func(s *Schedule) { s.Paused = true }, next: "09:00:00", now: "09:00:01"},
-		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, next: "09:00:00", now: "09:00:01", state: StateInvalid},
+		{claim: "a spec that doesn't parse is set aside, and what was due is missed", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, next: "09:00:00", now: "09:00:01",
+			record: []stretch{{"09:00:00", "09:00:01", 0, WhyInvalid}}, state: StateInvalid},
 	} {
 		t.Run(row.claim, func(t *testing.T) {
 			s := hourly()
