@@ -32,8 +32,9 @@ bench: deps ## Measure, beside its peers and the raw limits, in one run (BENCH=N
 	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
 
-nightly: deps ## What takes too long for every day: 2,000,000 random schedules, another seed each time, ten minutes for each fuzz target
+nightly: deps ## What takes too long for every day: 2,000,000 random schedules and 20,000 histories, another seed each time, ten minutes for each fuzz target
 	CI=1 go test -race -timeout 60m ./app/schedule -run 'Simulated' -v -args -triples 2000000 -seed "$$(date +%s)"
+	CI=1 go test -race -timeout 60m ./app/scheduler -run 'History' -v -args -histories 20000 -histories-seed "$$(date +%s)"
 	$(MAKE) fuzz FUZZTIME=10m
 
 lint: go ## Check style, imports, and that go.mod is tidy and what was downloaded is unchanged
