@@ -106,14 +106,15 @@ func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 // counted from the instant of the change. lastFor is the last instant of the
 // spec that the ledger holds (zero: none); the plan stays strictly after it, so
 // that a clock set back plans nothing twice. A cursor that still has its
-// NextRunAt keeps it: then only the policy or the jitter changed.
+// NextRunAt, or one held behind which nothing comes, keeps it: then only the policy
+// or the job changed.
 func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 	c.Dirty, c.PlannedVersion = false, s.Version
 	timing, err := s.Timing()
 	if err != nil {
 		return SetAside(c, err.Error())
 	}
-	if !c.NextRunAt.IsZero() {
+	if !c.NextRunAt.IsZero() || !c.Held.IsZero() && c.State != StateInvalid {
 		before := c
 		c = place(s, timing, c, c.NextRunAt)
 		switch {

@@ -79,6 +79,10 @@ func TestPlan(t *testing.T) {
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "what is held is looked at at once, whatever was edited", cursor: Cursor{NextRunAt: clock(t, "10:00:00"), Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule},
 			changedAt: "08:00:00", next: "10:00:00", fire: "09:00:01"},
+		{claim: "nothing is planned behind the last occurrence, which is held", change: func(s *Schedule) { s.Spec.EndAt = clock(t, "10:00:00") },
+			cursor: Cursor{Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule}, changedAt: "08:00:00", fire: "09:00:01"},
+		{claim: "unless it was set aside with it", cursor: Cursor{Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule, State: StateInvalid},
+			changedAt: "09:15:00", next: "10:00:00", fire: "09:00:01"},
 		{claim: "days that a calendar excludes are passed over", change: exclude("2026-11-24"), changedAt: "09:15:00", next: "24:00:00"},
 		{claim: "so is a plan on the calendar's other side", change: func(s *Schedule) {
 			exclude("2026-11-24")(s)
