@@ -179,7 +179,7 @@ func (r randomly) timing(s *schedule.Schedule, now time.Time) {
 		s.Spec.Every = r.seconds(15, 600)
 	}
 	switch r.IntN(8) {
-	case 0:
+	case 0, 4:
 		s.Spec.EndAt = now.Add(r.seconds(10, 3000))
 	case 1:
 		s.Spec.StartAt = now.Add(r.seconds(-600, 600))
