@@ -44,8 +44,9 @@ soak: deps ## Run 2,000 schedules a second for SOAKTIME=10m over schedulers that
 	CI=1 go test ./cmd/riverbeat -run 'Soak' -v -timeout 24h -args -soak $(SOAKTIME)
 	CI=1 go test ./cmd/riverbeat -run 'Faults|HeldForLong' -v -timeout 60m -args -faults $(FAULTTIME)
 
-nightly: deps ## What takes too long for every day: 2,000,000 random schedules, another seed each time, ten minutes for each fuzz target
+nightly: deps ## What takes too long for every day: 2,000,000 random schedules and 20,000 histories, another seed each time, ten minutes for each fuzz target
 	CI=1 go test -race -timeout 60m ./app/schedule -run 'Simulated' -v -args -triples 2000000 -seed "$$(date +%s)"
+	CI=1 go test -race -timeout 60m ./app/scheduler -run 'History' -v -args -histories 20000 -histories-seed "$$(date +%s)"
 	$(MAKE) fuzz FUZZTIME=10m
 
 lint: go ## Check style, imports, and that go.mod is tidy and what was downloaded is unchanged

@@ -306,17 +306,17 @@ func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs
 // unless respectOverlap. The error may be schedule.ErrNotFound,
 // schedule.ErrInvalidState or a *schedule.BlockedError.
 func (s *Service) RunNow(ctx context.Context, key Key, respectOverlap bool) (schedule.Run, error) {
-	for attempt := 1; ; attempt++ {
-		run, err := s.runNow(ctx, key, respectOverlap)
-		// Two that came in the same microsecond: the clock has moved on since.
-		if db.UniqueViolation(err) == "runs_pkey" && attempt < 10 {
+	for later := time.Duration(0); ; later += time.Microsecond {
+		run, err := s.runNow(ctx, key, respectOverlap, later)
+		// Two that came in the same microsecond.
+		if db.UniqueViolation(err) == "runs_pkey" && later < 10*time.Microsecond {
 			continue
 		}
 		return run, err
 	}
 }
 
-func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool) (run schedule.Run, err error) {
+func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool, later time.Duration) (run schedule.Run, err error) {
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		status, err := tx.KeepSchedule(ctx, key)
 		if err != nil {
@@ -333,6 +333,12 @@ func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool) (run
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return err
+		}
+		now = now.Add(later)
+		// An instant that the spec names is that of its own run: the ledger has one line
+		// for it.
+		if timing, err := status.Schedule.Timing(); err == nil && timing.Latest(now).Equal(now) {
+			now = now.Add(time.Microsecond)
 		}
 		enqueue := schedule.Enqueue{Schedule: &status.Schedule, ScheduledFor: now, Reason: schedule.ReasonManual}
 		jobs, err := s.jobs.Insert(ctx, tx.Tx, []schedule.Enqueue{enqueue})

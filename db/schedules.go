@@ -182,6 +182,32 @@ func (tx *Tx) KeepSchedule(ctx context.Context, key Key) (*schedule.Status, erro
 	return tx.schedule(ctx, key, "\nFOR SHARE OF s")
 }
 
+// Whoever edits the schedule may be about to wait for its cursor, which this
+// transaction holds: it gives up long before a deadlock would be looked for.
+const keepSoon = `
+SET LOCAL lock_timeout = '200ms'`
+
+const keepVersion = `
+SELECT version
+FROM riverbeat.schedules
+WHERE id = $1
+FOR SHARE`
+
+// KeepVersion keeps the schedule, whose cursor the transaction holds, from being
+// edited until the end of it. The error is schedule.ErrStale when it isn't of that
+// version any more, or somebody is about to change it. Call it in Try.
+func (tx *Tx) KeepVersion(ctx context.Context, id schedule.ID, version int64) error {
+	var found int64
+	_, err := tx.Exec(ctx, keepSoon)
+	if err == nil {
+		err = tx.QueryRow(ctx, keepVersion, [16]byte(id)).Scan(&found)
+	}
+	if errors.Is(err, pgx.ErrNoRows) || isAnyCode(err, "55P03") || err == nil && found != version {
+		return schedule.ErrStale
+	}
+	return wrap(err, "keep the schedule as it is")
+}
+
 func (tx *Tx) schedule(ctx context.Context, key Key, lock string) (*schedule.Status, error) {
 	query, args := selectStatus+whereID+lock, []any{[16]byte(key.ID), key.Namespace}
 	if key.ID.IsZero() {

@@ -114,6 +114,12 @@ func (s *Store) begin(ctx context.Context, conn *pgxpool.Conn, begin string) (pg
 	return tx, err
 }
 
+// Try runs do on a savepoint: what it has done is undone when it fails, and the
+// transaction goes on.
+func (tx *Tx) Try(ctx context.Context, do func(*Tx) error) error {
+	return pgx.BeginFunc(ctx, tx.Tx, func(nested pgx.Tx) error { return do(&Tx{nested}) })
+}
+
 // Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -41,8 +42,8 @@ func (i *Inserter) Client() *river.Client[pgx.Tx] { return i.client }
 
 // Insert inserts one job a run, in order, in tx, and returns their ids in the
 // same order. The jobs are available to workers once tx has committed. One job
-// that River or PostgreSQL refuses fails them all; PostgreSQL's refusals also
-// end tx, unless it stands on a savepoint.
+// that River or PostgreSQL refuses fails them all: River's refusal is an
+// *schedule.InvalidError, PostgreSQL's also ends tx, unless it stands on a savepoint.
 func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error) {
 	if len(runs) == 0 {
 		return nil, nil
@@ -57,13 +58,23 @@ func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueu
 	}
 	results, err := i.client.InsertManyTx(ctx, tx, params)
 	if err != nil {
-		return nil, fmt.Errorf("insert %d River jobs: %w", len(runs), err)
+		return nil, insertError(ctx, tx, len(runs), err)
 	}
 	ids := make([]int64, len(results))
 	for n, result := range results {
 		ids[n] = result.Job.ID
 	}
 	return ids, nil
+}
+
+// insertError tells what River refuses before it asks the database, which is an
+// *schedule.InvalidError, from what the database says and from its loss.
+func insertError(ctx context.Context, tx pgx.Tx, n int, err error) error {
+	var pgErr *pgconn.PgError
+	if ctx.Err() == nil && !tx.Conn().IsClosed() && !errors.As(err, &pgErr) {
+		return schedule.Invalid("job", "is refused by River: "+err.Error())
+	}
+	return fmt.Errorf("insert %d River jobs: %w", n, err)
 }
 
 // insertParams is the job of a run. It has no ScheduledAt, not even one in the

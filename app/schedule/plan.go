@@ -32,7 +32,7 @@ type Occurrence struct {
 // Stretch is a number of occurrences that one line of the ledger accounts for.
 type Stretch struct {
 	From, Until time.Time // the first and the last of them
-	Count       int64     // at least 1
+	Count       int64     // zero: nobody has counted them
 	Outcome     Outcome
 	Why         string
 }
@@ -59,6 +59,7 @@ const (
 	WhyDeleted    = "deleted"    // the schedule was deleted before it was claimed
 	WhyExcluded   = "excluded"   // a calendar takes it away
 	WhyOverlap    = "overlap"    // the job of the run before it was unfinished
+	WhyInvalid    = "invalid"    // it couldn't run, and was set aside
 	WhyQueueFull  = "queue_full" // and another occurrence was waiting for that already
 )
 
@@ -68,7 +69,7 @@ func (r Stretch) Run(s *Schedule, now time.Time) Run {
 		ScheduleID: s.ID, Namespace: s.Namespace, ScheduleName: s.Name,
 		ScheduledFor: r.From, Reason: ReasonSchedule, Outcome: r.Outcome, Why: r.Why, Count: r.Count, CreatedAt: now,
 	}
-	if r.Count > 1 {
+	if r.Count != 1 {
 		run.Until = r.Until
 	}
 	return run
@@ -105,14 +106,15 @@ func (d *Decision) Without(recorded func(scheduledFor time.Time) bool) {
 // counted from the instant of the change. lastFor is the last instant of the
 // spec that the ledger holds (zero: none); the plan stays strictly after it, so
 // that a clock set back plans nothing twice. A cursor that still has its
-// NextRunAt keeps it: then only the policy or the jitter changed.
+// NextRunAt, or one held behind which nothing comes, keeps it: then only the policy
+// or the job changed.
 func Plan(s *Schedule, c Cursor, lastFor time.Time) Cursor {
 	c.Dirty, c.PlannedVersion = false, s.Version
 	timing, err := s.Timing()
 	if err != nil {
 		return SetAside(c, err.Error())
 	}
-	if !c.NextRunAt.IsZero() {
+	if !c.NextRunAt.IsZero() || !c.Held.IsZero() && c.State != StateInvalid {
 		before := c
 		c = place(s, timing, c, c.NextRunAt)
 		switch {
@@ -211,6 +213,21 @@ func placeAnew(s *Schedule, timing *Timing, c Cursor, after, lastFor time.Time) 
 // silentReason explains a schedule that is completed before it ran.
 const silentReason = "calendars exclude every run to come"
 
+// Refuse sets a schedule aside that was due and can't run. What it owed by then is
+// missed, but for a single instant, which runs once the schedule is mended.
+func Refuse(s *Schedule, c Cursor, now time.Time, reason string) Decision {
+	var d Decision
+	if s.Spec.At.IsZero() && !c.Held.IsZero() {
+		d.Record = append(d.Record, Stretch{From: c.Held, Until: c.Held, Count: 1, Outcome: OutcomeMissed, Why: WhyInvalid})
+	}
+	c.Held, c.HeldSince, c.HeldReason = time.Time{}, time.Time{}, ""
+	if s.Spec.At.IsZero() && !c.NextRunAt.IsZero() && !c.NextRunAt.After(now) {
+		d.Record = append(d.Record, Stretch{From: c.NextRunAt, Until: now, Outcome: OutcomeMissed, Why: WhyInvalid})
+	}
+	d.Cursor = SetAside(c, reason)
+	return d
+}
+
 // SetAside is the cursor of a schedule that can't run until it is edited.
 func SetAside(c Cursor, reason string) Cursor {
 	c.Dirty, c.NextRunAt, c.FireAt, c.Share = false, time.Time{}, time.Time{}, 0
@@ -244,12 +261,9 @@ func place(s *Schedule, timing *Timing, c Cursor, next time.Time) Cursor {
 // owed runs as the overlap policy lets it.
 func Due(s *Schedule, c Cursor, turn Turn, rules Rules) Decision {
 	now := turn.Now
-	if c.State == StateInvalid { // as its plan, a moment ago, has found
-		return Decision{Cursor: c}
-	}
 	timing, err := s.Timing()
 	if err != nil {
-		return Decision{Cursor: SetAside(c, err.Error())}
+		return Refuse(s, c, now, err.Error())
 	}
 	if s.Paused || c.FireAt.IsZero() || c.FireAt.After(now) {
 		return Decision{Cursor: place(s, timing, c, c.NextRunAt)}

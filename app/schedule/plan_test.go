@@ -79,6 +79,10 @@ func TestPlan(t *testing.T) {
 		{claim: "so is a zone that nobody knows", change: func(s *Schedule) { s.Spec.Timezone = "Mars/Olympus" }, changedAt: "09:15:00", state: StateInvalid},
 		{claim: "what is held is looked at at once, whatever was edited", cursor: Cursor{NextRunAt: clock(t, "10:00:00"), Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule},
 			changedAt: "08:00:00", next: "10:00:00", fire: "09:00:01"},
+		{claim: "nothing is planned behind the last occurrence, which is held", change: func(s *Schedule) { s.Spec.EndAt = clock(t, "10:00:00") },
+			cursor: Cursor{Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule}, changedAt: "08:00:00", fire: "09:00:01"},
+		{claim: "unless it was set aside with it", cursor: Cursor{Held: clock(t, "09:00:00"), HeldSince: clock(t, "09:00:01"), HeldReason: ReasonSchedule, State: StateInvalid},
+			changedAt: "09:15:00", next: "10:00:00", fire: "09:00:01"},
 		{claim: "days that a calendar excludes are passed over", change: exclude("2026-11-24"), changedAt: "09:15:00", next: "24:00:00"},
 		{claim: "so is a plan on the calendar's other side", change: func(s *Schedule) {
 			exclude("2026-11-24")(s)
@@ -219,7 +223,8 @@ func TestDue(t *testing.T) {
 		{claim: "max_runs leaves nothing to be taken away after the last", change: func(s *Schedule) { exclude("2026-11-25")(s); s.Misfire, s.Spec.MaxRuns = MisfireAll, 2 }, next: "22:00:00", now: "48:30:00",
 			runs: []run{{"22:00:00", catchUp}, {"23:00:00", catchUp}}, state: StateCompleted},
 		{claim: "a paused schedule runs nothing", change: func(s *Schedule) { s.Paused = true }, next: "09:00:00", now: "09:00:01"},
-		{claim: "a spec that doesn't parse is set aside", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, next: "09:00:00", now: "09:00:01", state: StateInvalid},
+		{claim: "a spec that doesn't parse is set aside, and what was due is missed", change: func(s *Schedule) { s.Spec.Cron = "nonsense" }, next: "09:00:00", now: "09:00:01",
+			record: []stretch{{"09:00:00", "09:00:01", 0, WhyInvalid}}, state: StateInvalid},
 	} {
 		t.Run(row.claim, func(t *testing.T) {
 			s := hourly()

@@ -17,16 +17,10 @@ func (s *Scheduler) dispatch(ctx context.Context, limit int) (claimed int, err e
 	// Begun, it is finished: a deadline of its own bounds it.
 	ctx = context.WithoutCancel(ctx)
 	begun := time.Now()
-	b, err := s.dispatchOnce(ctx, limit, false)
-	if db.UniqueViolation(err) == "runs_pkey" {
-		// The ledger has some of it already: a restored backup, a cursor set back,
-		// or a commit whose answer was lost. What it has is not enqueued again.
-		b, err = s.dispatchOnce(ctx, limit, true)
-	}
-	if len(b.held) == 1 && db.IsDataError(err) {
-		// The one row can't be written: it alone is set aside.
-		b.runs, b.enqueue = nil, nil
-		b.cursors, err = s.setAside(ctx, b.definitions[b.held[0].ScheduleID], err)
+	var with doubts
+	b, err := s.dispatchOnce(ctx, limit, with)
+	for with.grow(err) {
+		b, err = s.dispatchOnce(ctx, limit, with)
 	}
 	if err != nil {
 		return len(b.held), err
@@ -50,7 +44,29 @@ type batch struct {
 	cursors     []schedule.Cursor // as they are left
 }
 
-func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bool) (b batch, err error) {
+// doubts are what a dispatch looks into after one that failed.
+type doubts struct {
+	recorded bool // the ledger may hold some of it: that isn't enqueued again
+	refused  bool // a row may not be writable: it alone is set aside
+}
+
+// grow reports whether the error raises a doubt that wasn't there.
+func (d *doubts) grow(err error) bool {
+	before := *d
+	if db.UniqueViolation(err) == "runs_pkey" {
+		// A restored backup, a cursor set back, or a commit whose answer was lost.
+		d.recorded = true
+	} else if isRefusal(err) {
+		d.refused = true
+	}
+	return *d != before
+}
+
+// maxRefusals is how many rows one dispatch sets aside at most, each of which takes
+// some twenty statements to find: the transaction has to end in time.
+const maxRefusals = 25
+
+func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, with doubts) (b batch, err error) {
 	err = s.store.InTx(ctx, func(tx *db.Tx) error {
 		b = batch{}
 		b.held, b.now, err = tx.ClaimDue(ctx, s.config.Rules.MisfireAfter, limit)
@@ -66,7 +82,7 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 			return err
 		}
 		var lastFor map[schedule.ID]time.Time
-		if skipRecorded {
+		if with.recorded {
 			if lastFor, err = tx.LastFor(ctx, cursorIDs(b.held)); err != nil {
 				return err
 			}
@@ -86,12 +102,8 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 			if definition == nil {
 				continue
 			}
-			if cursor.Dirty {
-				// What is due has its next run, so the plan doesn't ask the ledger.
-				cursor = schedule.Plan(definition, cursor, time.Time{})
-			}
-			cursor = schedule.PlanAfter(definition, cursor, lastFor[cursor.ScheduleID])
-			decision := s.decide(definition, cursor, schedule.Turn{Now: b.now, Last: lastJobs[cursor.ScheduleID], Slots: slots})
+			turn := schedule.Turn{Now: b.now, Last: lastJobs[cursor.ScheduleID], Slots: slots}
+			decision := s.decide(definition, cursor, lastFor[cursor.ScheduleID], turn)
 			if outdated {
 				decision.Cursor = schedule.Provisional(definition, decision.Cursor)
 			}
@@ -103,10 +115,13 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 				return err
 			}
 		}
-		if skipRecorded {
+		if with.recorded {
 			if err := dropRecorded(ctx, tx, decisions); err != nil {
 				return err
 			}
+		}
+		if with.refused {
+			return s.writeCarefully(ctx, tx, &b, decisions)
 		}
 		b.carryOut(decisions)
 		return s.write(ctx, tx, &b)
@@ -114,12 +129,22 @@ func (s *Scheduler) dispatchOnce(ctx context.Context, limit int, skipRecorded bo
 	return b, err
 }
 
-// decide is schedule.Due, for a job that River will take.
-func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, turn schedule.Turn) schedule.Decision {
-	if err := definition.Job.ValidateForRiver(); err != nil {
-		return schedule.Decision{Cursor: schedule.SetAside(cursor, err.Error())}
+// decide is schedule.Due, for a timing that can be read and a job that River will
+// take.
+func (s *Scheduler) decide(definition *schedule.Schedule, cursor schedule.Cursor, lastFor time.Time, turn schedule.Turn) schedule.Decision {
+	planned := cursor
+	if cursor.Dirty {
+		// What is due has its next run, so the plan doesn't ask the ledger.
+		planned = schedule.Plan(definition, cursor, time.Time{})
 	}
-	return schedule.Due(definition, cursor, turn, s.config.Rules)
+	planned = schedule.PlanAfter(definition, planned, lastFor)
+	if planned.State == schedule.StateInvalid {
+		return schedule.Refuse(definition, cursor, turn.Now, planned.StateReason)
+	}
+	if err := definition.Job.ValidateForRiver(); err != nil {
+		return schedule.Refuse(definition, planned, turn.Now, err.Error())
+	}
+	return schedule.Due(definition, planned, turn, s.config.Rules)
 }
 
 // slots go on where the last scheduler that dealt some has stopped; nil when the
@@ -204,25 +229,70 @@ func dropRecorded(ctx context.Context, tx *db.Tx, decisions []schedule.Decision)
 	return nil
 }
 
-// setAside marks one schedule invalid, with what the database said of the
-// definition that was tried. An edit that came in between is left to its own try.
-func (s *Scheduler) setAside(ctx context.Context, tried *schedule.Schedule, cause error) ([]schedule.Cursor, error) {
-	var aside []schedule.Cursor
-	err := s.store.InTx(ctx, func(tx *db.Tx) error {
-		aside = nil
-		cursor, err := tx.LockCursor(ctx, tried.ID)
-		if errors.Is(err, schedule.ErrNotFound) {
+// isRefusal reports whether a value was refused, by River or by the database, so that
+// trying again with it can't help.
+func isRefusal(err error) bool {
+	var invalid *schedule.InvalidError
+	return db.IsDataError(err) || errors.As(err, &invalid)
+}
+
+// writeCarefully writes what can be written. The rows that can't be are found by
+// halving, each part on a savepoint, and are set aside with what was said of them.
+// What maxRefusals doesn't let it come to stays due.
+func (s *Scheduler) writeCarefully(ctx context.Context, tx *db.Tx, b *batch, decisions []schedule.Decision) error {
+	refused := 0
+	var halve func(decisions []schedule.Decision) error
+	halve = func(decisions []schedule.Decision) error {
+		if len(decisions) == 0 || refused >= maxRefusals {
 			return nil
 		}
-		if err != nil {
+		part := batch{now: b.now, definitions: b.definitions}
+		part.carryOut(decisions)
+		err := tx.Try(ctx, func(tx *db.Tx) error { return s.write(ctx, tx, &part) })
+		switch {
+		case err == nil:
+			b.enqueue, b.runs, b.cursors = append(b.enqueue, part.enqueue...), append(b.runs, part.runs...), append(b.cursors, part.cursors...)
+			return nil
+		case !isRefusal(err) || db.UniqueViolation(err) == "runs_pkey":
+			return err
+		case len(decisions) > 1:
+			middle := len(decisions) / 2
+			if err := halve(decisions[:middle]); err != nil {
+				return err
+			}
+			return halve(decisions[middle:])
+		}
+		refused++
+		return s.setAside(ctx, tx, b, decisions[0].Cursor.ScheduleID, err)
+	}
+	// All of them together have failed before.
+	middle := len(decisions) / 2
+	if err := halve(decisions[:middle]); err != nil {
+		return err
+	}
+	return halve(decisions[middle:])
+}
+
+// setAside marks one schedule of the batch invalid, with what was said of the
+// definition that was tried. Is that being edited, it is left to another try.
+func (s *Scheduler) setAside(ctx context.Context, tx *db.Tx, b *batch, id schedule.ID, cause error) error {
+	definition := b.definitions[id]
+	part := batch{now: b.now, definitions: b.definitions}
+	n := slices.IndexFunc(b.held, func(c schedule.Cursor) bool { return c.ScheduleID == id })
+	decisions := []schedule.Decision{schedule.Refuse(definition, b.held[n], b.now, "its job was refused: "+cause.Error())}
+	if err := dropRecorded(ctx, tx, decisions); err != nil {
+		return err
+	}
+	part.carryOut(decisions)
+	err := tx.Try(ctx, func(tx *db.Tx) error {
+		if err := tx.KeepVersion(ctx, id, definition.Version); err != nil {
 			return err
 		}
-		now, err := tx.Definitions(ctx, []schedule.ID{tried.ID})
-		if err != nil || now[tried.ID] == nil || now[tried.ID].Version != tried.Version {
-			return err
-		}
-		aside = []schedule.Cursor{schedule.SetAside(cursor, "its job was refused: "+cause.Error())}
-		return tx.SaveCursors(ctx, aside)
+		return s.write(ctx, tx, &part)
 	})
-	return aside, err
+	if errors.Is(err, schedule.ErrStale) {
+		return nil
+	}
+	b.runs, b.cursors = append(b.runs, part.runs...), append(b.cursors, part.cursors...)
+	return err
 }

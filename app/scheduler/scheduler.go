@@ -311,10 +311,8 @@ func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
 				return total, nil
 			}
 			limit = min(limit*2, batchSize)
-		case claimed > 1 && (db.IsDataError(err) || db.IsTimeout(err)):
-			// One row of the batch can't be written: halve until it stands alone.
-			// Or it was more than can be done in time.
-			limit = claimed / 2
+		case claimed > 1 && db.IsTimeout(err):
+			limit = claimed / 2 // it was more than can be done in time
 		default:
 			return total, err
 		}
