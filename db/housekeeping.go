@@ -43,7 +43,8 @@ WITH old AS MATERIALIZED (
         LIMIT 2
     ) r
 ), removed AS (
-    -- By their places: a join might read the whole ledger.
+    -- By their places, since a join might read the whole ledger; and jobs are asked for
+    -- one by one, since EXISTS might read all of them.
     DELETE FROM riverbeat.runs
     WHERE ctid = ANY (ARRAY(
         SELECT o.place
@@ -51,7 +52,7 @@ WITH old AS MATERIALIZED (
         WHERE (schedule_id, scheduled_for) NOT IN (SELECT schedule_id, scheduled_for FROM last)
           AND NOT (
               c.changed_at IS NOT NULL AND reason IN ('manual', 'backfill') AND job_id > coalesce(c.last_job_id, 0)
-              AND EXISTS (SELECT FROM river_job j WHERE j.id = o.job_id AND j.finalized_at IS NULL)
+              AND (SELECT j.finalized_at IS NULL FROM river_job j WHERE j.id = o.job_id) IS TRUE
               AND NOT EXISTS (
                   SELECT FROM riverbeat.runs r
                   WHERE r.schedule_id = o.schedule_id AND r.reason IN ('manual', 'backfill') AND r.job_id > o.job_id))
@@ -79,7 +80,7 @@ WITH old AS MATERIALIZED (
     WHERE s.id = ANY (ARRAY(
               SELECT schedule_id
               FROM old
-              WHERE NOT EXISTS (SELECT FROM river_job j WHERE j.id = last_job_id AND j.finalized_at IS NULL)))
+              WHERE (SELECT j.finalized_at IS NULL FROM river_job j WHERE j.id = last_job_id) IS NOT TRUE))
       AND s.at IS NOT NULL
       AND s.updated_at < (SELECT clock_timestamp()) - $2::interval
     FOR UPDATE SKIP LOCKED

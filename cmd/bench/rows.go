@@ -50,7 +50,7 @@ var (
 	changed = &group{
 		key: "changed", title: "Changed → enqueued",
 		note: "A schedule that is due at once is written: from the commit (riverbeat), or from the change of what the program reads (the others), " +
-			"until its job is enqueued.",
+			"until its job is enqueued. By default asynq's manager reads every three minutes.",
 		columns: late,
 	}
 )
@@ -80,6 +80,10 @@ func (b *bench) rows() []row {
 			add(dueAtOnce, name, n, times, func(ctx context.Context, b *bench) (figures, error) { return b.bareLoop(ctx, n, loops) })
 		}
 		add(dueAtOnce, "River's periodic jobs", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.riverPeriodic(ctx, n) })
+		if n < 100_000 {
+			add(dueAtOnce, "asynq's scheduler", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.asynqDue(ctx, n) })
+			add(dueAtOnce, "gocron", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.gocronDue(ctx, n) })
+		}
 	}
 
 	rates, length := []int{1_000, 5_000}, time.Minute
@@ -127,5 +131,6 @@ func (b *bench) rows() []row {
 	}
 	add(changed, "riverbeat", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverbeatChanged(ctx, changes) })
 	add(changed, "River's periodic jobs", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverChanged(ctx, changes) })
+	add(changed, "asynq's manager, which reads every second", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.asynqChanged(ctx, changes) })
 	return rows
 }
