@@ -36,7 +36,7 @@ test: deps ## Run every test with the race detector, against real servers
 
 bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATIONS=5 ROWS=due BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
 	@mkdir -p bin
-	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt >&2; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
 	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
 
