@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench soak nightly lint fuzz clean deps deps-run go
+.PHONY: help run build test bench bench-peers soak nightly lint fuzz clean deps deps-run go
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
@@ -36,9 +36,12 @@ test: deps ## Run every test with the race detector, against real servers
 
 bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATIONS=5 ROWS=due BENCH=Next BENCHTIME=100ms BENCHCOUNT=6)
 	@mkdir -p bin
-	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt; exit 1; }
+	CI=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./... >bin/bench.txt || { cat bin/bench.txt >&2; exit 1; }
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
 	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
+
+bench-peers: ## Say what to type for `make bench` to measure Celery Beat too
+	@echo "apt-get install -y --no-install-recommends python3-celery python3-django-celery-beat python3-psycopg2 python3-redis"
 
 soak: deps ## Run 2,000 schedules a second for SOAKTIME=10m over schedulers that are killed, and each fault for FAULTTIME=60s
 	CI=1 go test ./cmd/riverbeat -run 'Soak' -v -timeout 24h -args -soak $(SOAKTIME)

@@ -63,12 +63,13 @@ SELECT (SELECT count(*) FROM removed), count(*), max(created_at)
 FROM old`
 
 // A schedule of a single instant is finished when it is completed and its job is,
-// and nobody has edited it since.
+// its instant has passed, and nobody has edited it since. One that never ran has no
+// last run: its cursor may be older than its end.
 const removeCompleted = `
 WITH old AS MATERIALIZED (
     SELECT schedule_id, last_job_id, coalesce(last_run_at, changed_at) AS ended_at
     FROM riverbeat.cursors
-    WHERE state = 'completed'
+    WHERE state = 'completed' AND fire_at IS NULL
       AND coalesce(last_run_at, changed_at) >= $1
       AND coalesce(last_run_at, changed_at) < (SELECT clock_timestamp()) - $2::interval
     ORDER BY coalesce(last_run_at, changed_at)
@@ -81,7 +82,7 @@ WITH old AS MATERIALIZED (
               SELECT schedule_id
               FROM old
               WHERE (SELECT j.finalized_at IS NULL FROM river_job j WHERE j.id = last_job_id) IS NOT TRUE))
-      AND s.at IS NOT NULL
+      AND s.at < (SELECT clock_timestamp()) - $2::interval
       AND s.updated_at < (SELECT clock_timestamp()) - $2::interval
     FOR UPDATE SKIP LOCKED
 ), removed AS (

@@ -52,6 +52,7 @@ func (h *Housekeeper) Run(ctx context.Context) error {
 	if every == 0 {
 		every = houseEvery
 	}
+	removedRuns, removedSchedules := metrics.removed.WithLabelValues("runs"), metrics.removed.WithLabelValues("schedules")
 	runs := &sweep{retention: h.RunRetention, remove: h.Store.RemoveRuns}
 	completed := &sweep{retention: h.CompletedRetention, remove: h.Store.RemoveCompleted}
 	// Jittered, so that processes that were started together don't meet.
@@ -59,8 +60,8 @@ func (h *Housekeeper) Run(ctx context.Context) error {
 		begun := time.Now()
 		schedules, err := completed.round(ctx)
 		lines, runsErr := runs.round(ctx)
-		metrics.removed.WithLabelValues("schedules").Add(float64(schedules))
-		metrics.removed.WithLabelValues("runs").Add(float64(lines))
+		removedRuns.Add(float64(lines))
+		removedSchedules.Add(float64(schedules))
 		if schedules+lines > 0 {
 			h.Log.Info("removed what is past its retention", "runs", lines, "schedules", schedules, "took", time.Since(begun))
 		}

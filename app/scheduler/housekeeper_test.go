@@ -117,9 +117,10 @@ func TestTheLineThatOverlapRestsOnStays(t *testing.T) {
 
 func TestFinishedSchedulesOfOneInstantGoAfterTheirRetention(t *testing.T) {
 	b := setup(t)
-	for _, name := range []string{"finished", "unfinished", "young", "edited", "active", "limited"} {
+	for _, name := range []string{"finished", "unfinished", "young", "edited", "active", "limited", "skipped"} {
 		b.exec(`INSERT INTO riverbeat.schedules (name, at, job_kind) VALUES ($1, now() - interval '3 days', 'noop')`, name)
 	}
+	b.exec(`UPDATE riverbeat.schedules SET at = now() WHERE name = 'skipped'`)
 	b.exec(`UPDATE riverbeat.schedules SET at = NULL, every = '1 day', max_runs = 1 WHERE name = 'limited'`)
 	b.exec(`ALTER TABLE riverbeat.schedules DISABLE TRIGGER schedules_set_version`)
 	b.exec(`UPDATE riverbeat.schedules SET updated_at = now() - interval '3 days' WHERE name <> 'edited'`)
@@ -130,11 +131,12 @@ func TestFinishedSchedulesOfOneInstantGoAfterTheirRetention(t *testing.T) {
 		b.exec(`UPDATE riverbeat.cursors SET `+column+` = $2 WHERE schedule_id = (SELECT id FROM riverbeat.schedules WHERE name = $1)`, name, value)
 	}
 	set("young", "last_run_at", time.Now())
+	set("skipped", "last_run_at", nil) // and only just
 	set("unfinished", "last_job_id", one[int64](b, `INSERT INTO river_job (kind, args, max_attempts, state) VALUES ('noop', '{}', 1, 'retryable') RETURNING id`))
 	b.house()
 	b.becomes("the finished one has gone", `SELECT count(*) = 0 FROM riverbeat.schedules WHERE name = 'finished'`)
-	b.equals("schedules that stay", 5, `SELECT count(*) FROM riverbeat.schedules`)
-	b.equals("cursors that stay", 5, `SELECT count(*) FROM riverbeat.cursors`)
+	b.equals("schedules that stay", 6, `SELECT count(*) FROM riverbeat.schedules`)
+	b.equals("cursors that stay", 6, `SELECT count(*) FROM riverbeat.cursors`)
 }
 
 func TestNoTwoHousekeepersWorkAtOnceAndNoneIsInTheWay(t *testing.T) {

@@ -27,13 +27,14 @@ var (
 			"of the transaction that inserted the River job. runs/s is all of them by the last one's time. " +
 			"riverbeat is one `riverbeat serve` process with the role scheduler; its runs have a line in the ledger with the job's id. " +
 			"The bare loop is the limit: claim 1,000 of a narrow table with SKIP LOCKED, move them on, InsertManyTx, commit; no plan, no ledger. " +
-			"River's periodic jobs live in the memory of one leader. asynq's scheduler puts tasks into Redis. gocron calls a function that only takes the time: it enqueues nothing.",
+			"River's periodic jobs live in the memory of one leader. asynq's scheduler puts tasks into Redis. gocron calls a function that only takes the time: it enqueues nothing. " +
+			"Celery Beat is the one with django-celery-beat on PostgreSQL, with persistent connections; its tasks go to Redis.",
 		columns: append([]column{{"rate", "runs/s", 0}}, append(late, column{"wal", "WAL bytes/run", 0})...),
 	}
 	sustained = &group{
 		key: "sustained", title: "Sustained",
 		note: "Lateness as above, of every run for a minute. On the second: all are due at the same instant of every second. " +
-			"Spread: one after the other over the second. CPU is in percent of one core.",
+			"Spread: one after the other over the second. CPU is in percent of one core. For Celery Beat only the rate that it reaches is measured.",
 		columns: append([]column{{"rate", "runs/s", 0}}, append(late, column{"cpu", "CPU %", 1}, column{"postgres", "PostgreSQL's CPU %", 1})...),
 	}
 	idle = &group{
@@ -84,11 +85,14 @@ func (b *bench) rows() []row {
 			add(dueAtOnce, "asynq's scheduler", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.asynqDue(ctx, n) })
 			add(dueAtOnce, "gocron", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.gocronDue(ctx, n) })
 		}
+		if n == 1_000 && !b.short { // it waits for a minute to begin
+			add(dueAtOnce, "Celery Beat", n, 1, func(ctx context.Context, b *bench) (figures, error) { return b.celeryDue(ctx, n) })
+		}
 	}
 
 	rates, length := []int{1_000, 5_000}, time.Minute
 	if b.short {
-		rates, length = []int{100}, 3*time.Second
+		rates, length = []int{100}, 2*time.Second
 	}
 	for _, n := range rates {
 		for _, spread := range []bool{false, true} {
@@ -100,11 +104,16 @@ func (b *bench) rows() []row {
 				return b.riverbeatSustained(ctx, n, spread, length)
 			})
 		}
+		if n <= 1_000 {
+			add(sustained, "Celery Beat, every second", n, 1, func(ctx context.Context, b *bench) (figures, error) {
+				return b.celerySustained(ctx, n, length)
+			})
+		}
 	}
 
 	sizes, length = []int{1_000, 100_000, 1_000_000}, time.Minute
 	if b.short {
-		sizes, length = []int{1_000}, 3*time.Second
+		sizes, length = []int{1_000}, time.Second
 	}
 	for _, n := range sizes {
 		add(idle, "riverbeat", n, 1, func(ctx context.Context, b *bench) (figures, error) { return b.riverbeatIdle(ctx, n, length) })
@@ -117,7 +126,10 @@ func (b *bench) rows() []row {
 				name = "as riverbeat sets it, " + how.name
 			}
 			if b.short {
-				count = min(count, 10)
+				if how.name != "busy" {
+					continue
+				}
+				count = 10
 			}
 			add(worked, name, 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) {
 				return b.enqueuedToWorked(ctx, ours, how.gap, count)

@@ -567,7 +567,7 @@ func TestMetricsAreServed(t *testing.T) {
 	for _, want := range []string{
 		`riverbeat_runs_total{outcome="enqueued",reason="schedule"} 1`, `riverbeat_wake_up{path="notify"} 1`,
 		`riverbeat_wake_heartbeat_age_seconds{path="notify"} 0`, `riverbeat_wake_heartbeat_seconds{path="notify"} 0.0`, `riverbeat_wake_losses_total{path="notify"} 0`,
-		`riverbeat_dispatch_lateness_seconds_count 1`, `riverbeat_wake_messages_total{kind="change",path="notify"}`, "go_goroutines",
+		`riverbeat_dispatch_lateness_seconds_count 1`, `riverbeat_housekeeping_removed_total{what="runs"} 0`, `riverbeat_wake_messages_total{kind="change",path="notify"}`, "go_goroutines",
 	} {
 		eventually(t, "the metrics have "+want, func() bool {
 			response, err := http.Get(p.base + "/metrics")
