@@ -299,9 +299,36 @@ func (s *Scheduler) hasLooked(ahead db.Ahead) {
 	}
 }
 
+// loops is how many dispatches run at once while more is due than one of them
+// takes: what one decides, the other has written. More would only wait for
+// PostgreSQL.
+const loops = 2
+
 // fire dispatches until nothing more can be claimed, and says how much was.
 func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
-	limit := batchSize
+	total, err = s.dispatch(ctx, batchSize)
+	switch {
+	case err != nil && total > 1 && db.IsTimeout(err):
+		return s.drain(ctx, total/2) // less may be done in time
+	case err != nil || total < batchSize:
+		return total, err
+	}
+	var all errgroup.Group
+	var claimed atomic.Int64
+	claimed.Add(int64(total))
+	for range loops {
+		all.Go(func() error {
+			n, err := s.drain(ctx, batchSize)
+			claimed.Add(int64(n))
+			return err
+		})
+	}
+	err = all.Wait()
+	return int(claimed.Load()), err
+}
+
+// drain is fire for one of the loops, which begins with batches of the limit.
+func (s *Scheduler) drain(ctx context.Context, limit int) (total int, err error) {
 	for ctx.Err() == nil {
 		claimed, err := s.dispatch(ctx, limit)
 		switch {

@@ -96,7 +96,7 @@ func one[T any](b *bench, sql string, args ...any) (v T) {
 // becomes waits until the query says true.
 func (b *bench) becomes(claim, sql string, args ...any) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if one[bool](b, sql, args...) {
 			return
 		}
@@ -395,7 +395,7 @@ func TestAPollThatFailsCountsOnceItIsMadeUpFor(t *testing.T) {
 func TestWhatIsNamedDoesNotWaitForALongLookAtEverything(t *testing.T) {
 	b := setup(t)
 	s := b.start(func(c *scheduler.Config) { c.MinSyncInterval = time.Millisecond }, nil)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if _, ok := s.SinceLastPoll(); ok {
 			break
 		}

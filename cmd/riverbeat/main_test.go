@@ -244,7 +244,7 @@ func (p *process) exitCode() int {
 // eventually waits until the condition holds.
 func eventually(t *testing.T, claim string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if holds() {
 			return
 		}

@@ -101,7 +101,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	}
 	defer closePool(s.pool)
 	// A few connections that no request can take from it.
-	if s.schedulerPool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat-scheduler", 4); err != nil {
+	if s.schedulerPool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat-scheduler", 6); err != nil {
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
 	defer closePool(s.schedulerPool)
