@@ -1,6 +1,9 @@
 package schedule
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Turn is what a cursor is decided on by, besides its schedule.
 type Turn struct {
@@ -71,9 +74,16 @@ func (d *Decision) settle(s *Schedule, owed []Occurrence, turn Turn) {
 // it if that is of the same kind: nothing lies between them.
 func (d *Decision) skip(o Occurrence, why string) {
 	if n := len(d.Record); n > 0 && d.Record[n-1].Outcome == OutcomeSkipped {
-		d.Record[n-1].Until = o.ScheduledFor
-		d.Record[n-1].Count++
-		return
+		last := &d.Record[n-1]
+		// What was held lies before those of the missed ones that are left out.
+		between := slices.ContainsFunc(d.Record, func(r Stretch) bool {
+			return r.From.After(last.Until) && r.From.Before(o.ScheduledFor)
+		})
+		if !between {
+			last.Until = o.ScheduledFor
+			last.Count++
+			return
+		}
 	}
 	d.Record = append(d.Record, Stretch{From: o.ScheduledFor, Until: o.ScheduledFor, Count: 1, Outcome: OutcomeSkipped, Why: why})
 }

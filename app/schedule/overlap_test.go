@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"slices"
 	"fmt"
 	"strings"
 	"testing"
@@ -113,5 +114,21 @@ func same(t *testing.T, claim, got, want string) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%s %q, not %q", claim, got, want)
+	}
+}
+
+func TestSkippedRunsShareALineOnlyWhereNothingLiesBetweenThem(t *testing.T) {
+	start := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	d := Decision{Record: []Stretch{{From: at(60), Until: at(200), Count: 8, Outcome: OutcomeMissed, Why: WhyLimit}}}
+	for _, s := range []int{40, 220, 240} { // the first was held when the others were missed
+		d.skip(Occurrence{ScheduledFor: at(s)}, WhyOverlap)
+	}
+	want := []Stretch{
+		{From: at(40), Until: at(40), Count: 1, Outcome: OutcomeSkipped, Why: WhyOverlap},
+		{From: at(220), Until: at(240), Count: 2, Outcome: OutcomeSkipped, Why: WhyOverlap},
+	}
+	if !slices.Equal(d.Record[1:], want) {
+		t.Errorf("%+v", d.Record)
 	}
 }
