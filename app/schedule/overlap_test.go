@@ -1,8 +1,8 @@
 package schedule
 
 import (
-	"slices"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
