@@ -108,7 +108,21 @@ func (b *bench) makeTemplate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return scheduler.stop()
+	return errors.Join(waitUntilReplanned(ctx, pool), scheduler.stop())
+}
+
+// waitUntilReplanned waits until a scheduler has gone through all schedules for its
+// time zone data, which it does beside its work when they are new to the database.
+func waitUntilReplanned(ctx context.Context, pool *pgxpool.Pool) error {
+	for done := false; !done; {
+		if err := pool.QueryRow(ctx, `SELECT replanned <> '' AND replanned = newest FROM riverbeat.zone_data`).Scan(&done); err != nil {
+			return err
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *bench) stop() error {
