@@ -76,6 +76,7 @@ const (
 	schedulerTimeout = "15 s"
 )
 
+// A row that was inserted has no xmax, one that was there bears who locked it.
 const reportScheduler = `
 INSERT INTO riverbeat.schedulers AS s
     (id, host, pid, started_at, version, tzdata, paths, looked_at, snapshot, lag)

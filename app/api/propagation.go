@@ -232,11 +232,7 @@ func (o *scheduleAnswer) await(ctx context.Context, w *app.Watch) ([]app.Schedul
 }
 
 func (o *scheduleAnswer) pending() *pending {
-	headers := http.Header{"Etag": {o.ETag}}
-	if o.Location != "" {
-		headers.Set("Location", o.Location)
-	}
-	return &pending{Schedule: &o.Body, headers: headers}
+	return &pending{Schedule: &o.Body, headers: headersOf(o.ETag, o.Location)}
 }
 
 // deletedAnswer has nothing to show.
@@ -259,11 +255,16 @@ func (o *calendarAnswer) await(ctx context.Context, w *app.Watch) ([]app.Schedul
 }
 
 func (o *calendarAnswer) pending() *pending {
-	headers := http.Header{"Etag": {o.ETag}}
-	if o.Location != "" {
-		headers.Set("Location", o.Location)
+	return &pending{Calendar: &o.Body, headers: headersOf(o.ETag, o.Location)}
+}
+
+// headersOf are the headers of what was written; it has a location when it is new.
+func headersOf(etag, location string) http.Header {
+	headers := http.Header{"Etag": {etag}}
+	if location != "" {
+		headers.Set("Location", location)
 	}
-	return &pending{Calendar: &o.Body, headers: headers}
+	return headers
 }
 
 // handleWrite is handle for a write that can be waited for.

@@ -23,20 +23,23 @@ func (s *Scheduler) reportLoop(ctx context.Context) {
 	for tidy := time.Now(); sleep(ctx, wait, s.asked); {
 		wait = db.ReportInterval
 		anew, err := s.report(ctx)
+		now := time.Now()
 		if err == nil {
 			// Who didn't know of it may have announced a change by a path that it doesn't
 			// hear. So it looks now and, as others learn of it a moment later, once more.
-			switch now := time.Now(); {
-			case anew || now.Sub(last) > 2*db.ReportInterval:
+			unknown, late := anew || now.Sub(last) > 2*db.ReportInterval, !again.IsZero() && !now.Before(again)
+			switch {
+			case unknown:
 				again = now.Add(db.ReportInterval)
-				s.Notify(schedule.Change{}, schedule.PathPoll)
-			case !again.IsZero() && !now.Before(again):
+			case late:
 				again = time.Time{}
+			}
+			if unknown || late {
 				s.Notify(schedule.Change{}, schedule.PathPoll)
 			}
-			last = time.Now()
+			last = now
 		}
-		if now := time.Now(); err == nil && !now.Before(tidy) {
+		if err == nil && !now.Before(tidy) {
 			tidy = now.Add(tidyInterval)
 			err = s.store.TidyReports(ctx)
 		}

@@ -33,7 +33,7 @@ func (s *server) ready(ctx context.Context) []api.Check {
 		looked := api.Check{Part: "scheduler", Required: true}
 		if since, ok := s.scheduler.SinceLastLook(); !ok {
 			looked.Err = errors.New("has not looked at the database yet")
-		} else if since > 2*s.config.PollInterval+5*time.Second {
+		} else if since > 2*s.config.PollInterval+pollSlack {
 			looked.Err = fmt.Errorf("last looked at the database %v ago", since.Round(time.Second))
 		}
 		checks = append(checks, looked, s.wakeCheck(), path("notify", s.listener.Status()))

@@ -92,8 +92,8 @@ type server struct {
 	pages         *riverui.Handler // nil without the role api
 }
 
-// serve runs until the context ends. started, if set, is called once with the
-// address that the HTTP server listens on; wrap may dress its handler.
+// serve runs until the context ends. wrap, if set, dresses the handler of the HTTP
+// server.
 func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handler) (err error) {
 	s := &server{program: p, registry: prometheus.NewRegistry()}
 	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
