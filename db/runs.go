@@ -9,32 +9,27 @@ import (
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
-const insertRuns = `
-INSERT INTO riverbeat.runs
-    (schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why, job_id, until, count, created_at)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                     $8::bigint[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])`
+var runColumns = []string{
+	"schedule_id", "scheduled_for", "namespace", "schedule_name", "reason", "outcome", "why",
+	"job_id", "until", "count", "created_at",
+}
 
 // InsertRuns writes lines of the ledger. A line that is already there is a unique
 // violation of runs_pkey: another scheduler, or an earlier try whose answer was
 // lost, has accounted for that occurrence.
 func (tx *Tx) InsertRuns(ctx context.Context, runs []schedule.Run) error {
-	n := len(runs)
-	var (
-		ids                    = make([][16]byte, n)
-		scheduledFor, created  = make([]time.Time, n), make([]time.Time, n)
-		namespace, name        = make([]string, n), make([]string, n)
-		reason, outcome, whyes = make([]string, n), make([]string, n), make([]string, n)
-		job, count             = make([]*int64, n), make([]*int64, n)
-		until                  = make([]*time.Time, n)
-	)
-	for i, r := range runs {
-		ids[i], scheduledFor[i], created[i] = r.ScheduleID, r.ScheduledFor, r.CreatedAt
-		namespace[i], name[i] = r.Namespace, r.ScheduleName
-		reason[i], outcome[i], whyes[i] = string(r.Reason), string(r.Outcome), r.Why
-		job[i], count[i], until[i] = null(r.JobID), null(r.Count), nullTime(r.Until)
+	if len(runs) == 0 {
+		return nil
 	}
-	_, err := tx.Exec(ctx, insertRuns, ids, scheduledFor, namespace, name, reason, outcome, whyes, job, until, count, created)
+	// COPY writes many rows with one record of WAL: 100 bytes a run less than INSERT.
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"riverbeat", "runs"}, runColumns,
+		pgx.CopyFromSlice(len(runs), func(i int) ([]any, error) {
+			r := &runs[i]
+			return []any{
+				[16]byte(r.ScheduleID), r.ScheduledFor, r.Namespace, r.ScheduleName, string(r.Reason), string(r.Outcome), r.Why,
+				null(r.JobID), nullTime(r.Until), null(r.Count), r.CreatedAt,
+			}, nil
+		}))
 	return wrap(err, "record runs")
 }
 
@@ -161,8 +156,14 @@ CROSS JOIN LATERAL (
     FROM riverbeat.runs
     WHERE schedule_id = n.schedule_id AND reason IN ('manual', 'backfill')
 ) beside
-JOIN river_job j ON j.id = greatest(n.last_job_id, beside.id)
-WHERE j.state NOT IN ('cancelled', 'completed', 'discarded')`
+-- With a limit it isn't joined but looked up: for 1,000 of 100,000 jobs a join
+-- would read them all.
+CROSS JOIN LATERAL (
+    SELECT id, created_at
+    FROM river_job
+    WHERE id = greatest(n.last_job_id, beside.id) AND state NOT IN ('cancelled', 'completed', 'discarded')
+    LIMIT 1
+) j`
 
 // LastJobs is the job of the last run of each cursor's schedule, those that River
 // hasn't finalized. The transaction holds the cursors.

@@ -14,11 +14,14 @@ import (
 )
 
 const scheduleColumns = `
-s.id, s.namespace, s.name, s.description, s.labels,
+s.id, s.namespace, s.name, s.description, s.labels,` + firingColumns + `,
+s.paused, s.pause_reason, s.version, s.created_at, s.updated_at`
+
+// firingColumns decide when and how a schedule fires.
+const firingColumns = `
 s.cron, s.every, s.at, s.timezone, s.start_at, s.end_at, s.jitter, s.max_runs, s.exclude, s.on_excluded,
 s.job_kind, s.job_args, s.job_queue, s.job_priority, s.job_max_attempts, s.job_tags,
-s.misfire, s.misfire_grace, s.misfire_limit, s.overlap, s.overlap_stale_after,
-s.paused, s.pause_reason, s.version, s.created_at, s.updated_at`
+s.misfire, s.misfire_grace, s.misfire_limit, s.overlap, s.overlap_stale_after`
 
 // scanSchedule reads scheduleColumns and whatever stands behind them.
 func scanSchedule(row pgx.CollectableRow, s *schedule.Schedule, more ...any) error {
@@ -277,12 +280,13 @@ func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, 
 }
 
 const selectDefinitions = `
-SELECT ` + scheduleColumns + `
+SELECT s.id, s.namespace, s.name, '', NULL::jsonb,` + firingColumns + `,
+s.paused, '', s.version, s.created_at, s.updated_at
 FROM riverbeat.schedules s
 WHERE s.id = ANY($1)`
 
 // Definitions reads the schedules with these ids, those that there are, and their
-// calendars.
+// calendars, but not what firing doesn't ask for: Description, Labels, PauseReason.
 func (tx *Tx) Definitions(ctx context.Context, ids []schedule.ID) (map[schedule.ID]*schedule.Schedule, error) {
 	rows, err := tx.Query(ctx, selectDefinitions, uuids(ids))
 	if err != nil {

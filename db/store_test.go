@@ -198,8 +198,10 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 		if diff := gocmp.Diff(second, &updated.Schedule, sameJSON, kept); diff != "" {
 			rt.Fatal("updated and read back:\n", diff)
 		}
-		if diff := gocmp.Diff(&updated.Schedule, all[second.ID]); diff != "" {
-			rt.Fatal("the definition alone:\n", diff)
+		fires := updated.Schedule
+		fires.Description, fires.Labels, fires.PauseReason = "", nil, ""
+		if diff := gocmp.Diff(&fires, all[second.ID]); diff != "" {
+			rt.Fatal("what fires:\n", diff)
 		}
 		for _, s := range []*schedule.Schedule{&inserted.Schedule, &updated.Schedule} {
 			if s.CreatedAt.Location() != time.UTC || s.Spec.At.Location() != time.UTC || s.CreatedAt.IsZero() || s.UpdatedAt.Before(s.CreatedAt) {

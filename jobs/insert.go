@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,11 +51,7 @@ func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueu
 	}
 	params := make([]river.InsertManyParams, len(runs))
 	for n, run := range runs {
-		param, err := insertParams(run)
-		if err != nil {
-			return nil, err
-		}
-		params[n] = param
+		params[n] = insertParams(run)
 	}
 	results, err := i.client.InsertManyTx(ctx, tx, params)
 	if err != nil {
@@ -80,51 +77,35 @@ func insertError(ctx context.Context, tx pgx.Tx, n int, err error) error {
 // insertParams is the job of a run. It has no ScheduledAt, not even one in the
 // past: River parks jobs that have one until its leader next looks, which is up
 // to 5 s later.
-func insertParams(run schedule.Enqueue) (river.InsertManyParams, error) {
+func insertParams(run schedule.Enqueue) river.InsertManyParams {
 	s := run.Schedule
-	metadata, err := json.Marshal(jobMetadata{Riverbeat: RunMetadata{
+	tag := ScheduleTag(s.ID)
+	metadata := RunMetadata{
 		RunID:        schedule.RunID(s.ID, run.ScheduledFor).String(),
-		ScheduleID:   s.ID.String(),
+		ScheduleID:   strings.TrimPrefix(tag, scheduleTag),
 		ScheduleName: s.Name,
 		Namespace:    s.Namespace,
 		ScheduledFor: run.ScheduledFor.UTC(),
 		Reason:       run.Reason,
 		Version:      s.Version,
-	}})
-	if err != nil {
-		return river.InsertManyParams{}, fmt.Errorf("write the metadata of a run of schedule %s: %w", s.ID, err)
-	}
+	}.encode()
 	return river.InsertManyParams{
 		Args: templateArgs{kind: s.Job.Kind, args: s.Job.Args},
 		InsertOpts: &river.InsertOpts{
 			Queue:       s.Job.Queue,
 			Priority:    s.Job.Priority,
 			MaxAttempts: s.Job.MaxAttempts,
-			Tags:        append(slices.Clone(s.Job.Tags), ScheduleTag(s.ID)),
+			Tags:        append(slices.Clone(s.Job.Tags), tag),
 			Metadata:    metadata,
 		},
-	}, nil
+	}
 }
 
 // ScheduleTag is the tag that every job of a schedule carries, by which River's
 // own pages can list them.
-func ScheduleTag(id schedule.ID) string { return "schedule_" + id.String() }
+func ScheduleTag(id schedule.ID) string { return scheduleTag + id.String() }
 
-// RunMetadata is what a job's metadata says of its run, under the key
-// "riverbeat".
-type RunMetadata struct {
-	RunID        string          `json:"run_id"` // the same after every retry and restore
-	ScheduleID   string          `json:"schedule_id"`
-	ScheduleName string          `json:"schedule_name"`
-	Namespace    string          `json:"namespace"`
-	ScheduledFor time.Time       `json:"scheduled_for"` // the nominal instant, in UTC
-	Reason       schedule.Reason `json:"reason"`
-	Version      int64           `json:"version"` // of the schedule, when the run was enqueued
-}
-
-type jobMetadata struct {
-	Riverbeat RunMetadata `json:"riverbeat"`
-}
+const scheduleTag = "schedule_"
 
 // templateArgs carries a schedule's kind and arguments to River as they are.
 type templateArgs struct {

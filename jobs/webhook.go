@@ -336,11 +336,11 @@ func (w *webhookWorker) request(ctx context.Context, a WebhookArgs, run RunMetad
 // runOf is the run that a job belongs to. A job that somebody inserted by hand has
 // none: its own id then tells a repeated delivery from a new one.
 func runOf(jobID int64, metadata []byte) RunMetadata {
-	var m jobMetadata
-	if json.Unmarshal(metadata, &m) != nil || m.Riverbeat.RunID == "" {
+	run, ok := ReadRunMetadata(metadata)
+	if !ok {
 		return RunMetadata{RunID: "job_" + strconv.FormatInt(jobID, 10)}
 	}
-	return m.Riverbeat
+	return run
 }
 
 func spellsAddress(webhookURL string) bool {

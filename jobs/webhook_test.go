@@ -276,7 +276,7 @@ func TestAnEndlessBodyIsNotReadToItsEnd(t *testing.T) {
 
 func TestAJobWithoutARunIsKnownByItsOwnID(t *testing.T) {
 	t.Parallel()
-	for _, metadata := range []string{``, `{}`, `[]`, `{"riverbeat": 1}`, `{"riverbeat": {}}`} {
+	for _, metadata := range []string{``, `{}`, `[]`, `{"riverbeat": 1}`, `{"riverbeat": {}}`, `{"riverbeat": "%"}`, `{"riverbeat": "version=1"}`} {
 		if got := runOf(42, []byte(metadata)).RunID; got != "job_42" {
 			t.Errorf("metadata %s: got %q", metadata, got)
 		}

@@ -44,10 +44,8 @@ FROM river_job WHERE id = $1::text::bigint`, run.text("job_id"))
 	equal(t, "the job", (&reply{text: job}).object(t), object{
 		"kind": "report", "args": map[string]any{"n": json.Number("12345678901234567890")}, "queue": "reports", "priority": json.Number("2"),
 		"max_attempts": json.Number("3"), "tags": []any{"night", "schedule_" + o.text("id")}, "state": "available",
-		"run": map[string]any{
-			"run_id": runID, "schedule_id": o["id"], "schedule_name": "n", "namespace": "growth", "scheduled_for": run["scheduled_for"],
-			"reason": "manual", "version": json.Number("1"),
-		},
+		"run": "run_id=" + runID + "&schedule_id=" + o.text("id") + "&schedule_name=n&namespace=growth&scheduled_for=" + run.text("scheduled_for") +
+			"&reason=manual&version=1",
 	})
 	equal(t, "the ledger", f.do(t, "GET", path(o)+"/runs", "").want(t, http.StatusOK).object(t).list("runs"), []object{run})
 }

@@ -2,7 +2,7 @@ package schedule
 
 import (
 	"crypto/sha1"
-	"fmt"
+	"encoding/hex"
 	"time"
 )
 
@@ -11,7 +11,17 @@ type ID [16]byte
 
 // String is the canonical form, 36 lower-case characters.
 func (id ID) String() string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[0:4], id[4:6], id[6:8], id[8:10], id[10:16])
+	var text [36]byte
+	at := 0
+	for i, b := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text[at] = '-'
+			at++
+		}
+		hex.Encode(text[at:], []byte{b})
+		at += 2
+	}
+	return string(text[:])
 }
 
 // IsZero reports whether the ID names nothing.
@@ -22,11 +32,10 @@ func (id ID) IsZero() bool { return id == ID{} }
 // space. It is the same after every retry and restore, so receivers can use it
 // to tell a repeated delivery from a new run.
 func RunID(id ID, scheduledFor time.Time) ID {
-	hash := sha1.New() // prescribed by RFC 9562 for version 5; it protects nothing
-	hash.Write(id[:])
-	hash.Write([]byte(scheduledFor.UTC().Format(time.RFC3339Nano)))
-	var run ID
-	copy(run[:], hash.Sum(nil))
+	named := append(make([]byte, 0, 64), id[:]...)
+	named = scheduledFor.UTC().AppendFormat(named, time.RFC3339Nano)
+	hash := sha1.Sum(named) // prescribed by RFC 9562 for version 5; it protects nothing
+	run := ID(hash[:16])
 	run[6] = run[6]&0x0f | 0x50
 	run[8] = run[8]&0x3f | 0x80
 	return run

@@ -8,15 +8,21 @@ import (
 // Rules are the scheduler's settings that decide what is owed.
 type Rules struct {
 	// MisfireAfter is how late an occurrence may be claimed and still count as
-	// punctual. Zero: any delay makes it missed.
+	// punctual. Zero: DefaultMisfireAfter.
 	MisfireAfter time.Duration
 	// CatchUpRate is how many runs a second may make up for missed ones, over all
 	// schedules and schedulers. Zero: DefaultCatchUpRate.
 	CatchUpRate int
 }
 
+// DefaultMisfireAfter is longer than a scheduler that died holds up its runs.
+const DefaultMisfireAfter = 10 * time.Second
+
 // WithDefaults has every setting.
 func (r Rules) WithDefaults() Rules {
+	if r.MisfireAfter == 0 {
+		r.MisfireAfter = DefaultMisfireAfter
+	}
 	if r.CatchUpRate == 0 {
 		r.CatchUpRate = DefaultCatchUpRate
 	}

@@ -38,7 +38,7 @@ func (s Spec) Timing(createdAt time.Time) (*Timing, error) {
 		t.anchor = s.StartAt
 	}
 	if s.Cron != "" {
-		if t.cron, err = ParseCron(s.Cron); err != nil {
+		if t.cron, err = crons.parse(s.Cron); err != nil {
 			return nil, Invalid("spec.cron", err.Error())
 		}
 	}

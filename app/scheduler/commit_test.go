@@ -113,7 +113,7 @@ func TestACommitWhoseAnswerIsLostIsNeitherLostNorDone(t *testing.T) {
 				SELECT count(*) FROM river_job j FULL JOIN riverbeat.runs r ON r.job_id = j.id WHERE j.id IS NULL OR r.job_id IS NULL`)
 			b.equals("instants with two jobs", 0, `
 				SELECT count(*) FROM (SELECT FROM river_job
-				GROUP BY metadata->'riverbeat'->>'schedule_id', metadata->'riverbeat'->>'scheduled_for' HAVING count(*) > 1) twice`)
+				GROUP BY substring(metadata->>'riverbeat' FROM 'schedule_id=([^&]*)'), substring(metadata->>'riverbeat' FROM 'scheduled_for=([^&]*)') HAVING count(*) > 1) twice`)
 			b.equals("instants without a line", 0, `
 				SELECT coalesce(sum(extract(epoch FROM gap)::int - 1), 0)::int FROM (
 					SELECT scheduled_for - lag(scheduled_for) OVER (PARTITION BY schedule_id ORDER BY scheduled_for) AS gap FROM riverbeat.runs

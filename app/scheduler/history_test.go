@@ -493,7 +493,7 @@ func (w *world) check() {
 		SELECT count(*)
 		FROM (SELECT id, metadata FROM river_job UNION ALL SELECT id, metadata FROM fake.gone) j
 		FULL JOIN (SELECT * FROM riverbeat.runs WHERE outcome = 'enqueued') r ON r.job_id = j.id
-		AND j.metadata->'riverbeat'->>'schedule_id' = r.schedule_id::text AND (j.metadata->'riverbeat'->>'scheduled_for')::timestamptz = r.scheduled_for
+		AND substring(j.metadata->>'riverbeat' FROM 'schedule_id=([^&]*)') = r.schedule_id::text AND (substring(j.metadata->>'riverbeat' FROM 'scheduled_for=([^&]*)'))::timestamptz = r.scheduled_for
 		WHERE j.id IS NULL OR r.job_id IS NULL`)
 	w.equals("runs that came early", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at < scheduled_for`)
 	// Where the policy was never another, no run began beside the unfinished job of

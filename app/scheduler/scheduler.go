@@ -6,6 +6,7 @@ package scheduler
 import (
 	"context"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,6 @@ type Config struct {
 const (
 	DefaultPollInterval    = 60 * time.Second
 	DefaultMinSyncInterval = 5 * time.Second
-	DefaultMisfireAfter    = 10 * time.Second
 )
 
 // Scheduler plans what changed and fires what is due.
@@ -204,15 +204,17 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 func (s *Scheduler) fireLoop(ctx context.Context) {
 	var retry backoff
 	var alarm time.Duration
+	var expects bool // something is due then
+	var spare spare
 	for {
 		if retry.failing() {
 			alarm = min(alarm, retry.next())
 		}
-		rang, ok := s.waitForAlarm(ctx, time.Now().Add(alarm))
+		rang, ok := s.waitForAlarm(ctx, time.Now().Add(alarm), spare.delay())
 		if !ok {
 			return
 		}
-		claimed, ahead, err := s.ring(ctx, rang)
+		claimed, ahead, err := s.ring(ctx, rang && !spare.is())
 		if ctx.Err() != nil {
 			return
 		}
@@ -220,6 +222,8 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		if err == nil {
 			s.lastFired.Store(int64(time.Since(s.started)))
 			s.hasLooked(ahead)
+			spare.rang(rang && expects, claimed, ahead)
+			expects = !ahead.Due && ahead.Next <= alarm
 			alarm = min(alarm, ahead.Next)
 			if ahead.Due && claimed > 0 {
 				alarm = 0
@@ -228,6 +232,34 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		// Something is due and none of it could be had: another scheduler is at
 		// it, or died while it was. What is due next needn't wait for that.
 		s.trouble(&retry, "fire what is due", err, ahead.Due && claimed == 0)
+	}
+}
+
+// spare tells whether other schedulers fire all that is due. Then this one comes a
+// little later than they, and looks before it claims: with N of them, N-1 would claim
+// in vain at each instant. It is at their side at once when they leave something.
+type spare struct{ rings int } // that were in vain, one after the other
+
+// is, after two: a single run that was due may just have been edited away.
+func (s *spare) is() bool { return s.rings >= 2 }
+
+// delay is what the next alarm is put off by: longer than a dispatch mostly takes,
+// and far from what a run may be late.
+func (s *spare) delay() time.Duration {
+	if !s.is() {
+		return 0
+	}
+	return 10*time.Millisecond + rand.N(30*time.Millisecond)
+}
+
+// rang takes note of what was there when the alarm rang for something due. One that
+// rang too early by the database's clock says nothing.
+func (s *spare) rang(forDue bool, claimed int, ahead db.Ahead) {
+	switch {
+	case claimed > 0:
+		s.rings = 0
+	case forDue && (ahead.Due || ahead.Next > 5*time.Millisecond):
+		s.rings++
 	}
 }
 
@@ -253,12 +285,12 @@ func (s *Scheduler) lookAhead(ctx context.Context) (db.Ahead, error) {
 	return s.store.LookAhead(ctx)
 }
 
-// waitForAlarm waits until the instant, at which the alarm rings, or until the next
-// due time may have moved; a change that names an earlier one is waited for no
-// longer than that. It isn't ok when the context ended.
-func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time) (rang, ok bool) {
+// waitForAlarm waits until the instant and the delay after it, when the alarm rings,
+// or until the next due time may have moved; a change that names an earlier one is
+// waited for no longer than that. It isn't ok when the context ended.
+func (s *Scheduler) waitForAlarm(ctx context.Context, at time.Time, delay time.Duration) (rang, ok bool) {
 	for {
-		timer := time.NewTimer(time.Until(at))
+		timer := time.NewTimer(time.Until(at) + delay)
 		select {
 		case <-ctx.Done():
 		case <-s.planned:
@@ -299,6 +331,14 @@ func (s *Scheduler) hasLooked(ahead db.Ahead) {
 	}
 }
 
+// A dispatch takes as many cursors as it can do soon, and more the more are due:
+// 250 take 10 ms, of which the first in a batch would wait for the last. The
+// throughput of River's InsertManyTx levels off at some 2,000.
+const (
+	leastBatch = 250
+	mostBatch  = 2000
+)
+
 // loops is how many dispatches run at once while more is due than one of them
 // takes: what one decides, the other has written. More would only wait for
 // PostgreSQL.
@@ -306,11 +346,11 @@ const loops = 2
 
 // fire dispatches until nothing more can be claimed, and says how much was.
 func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
-	total, err = s.dispatch(ctx, batchSize)
+	total, err = s.dispatch(ctx, leastBatch)
 	switch {
 	case err != nil && total > 1 && db.IsTimeout(err):
 		return s.drain(ctx, total/2) // less may be done in time
-	case err != nil || total < batchSize:
+	case err != nil || total < leastBatch:
 		return total, err
 	}
 	var all errgroup.Group
@@ -318,7 +358,7 @@ func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
 	claimed.Add(int64(total))
 	for range loops {
 		all.Go(func() error {
-			n, err := s.drain(ctx, batchSize)
+			n, err := s.drain(ctx, 2*leastBatch)
 			claimed.Add(int64(n))
 			return err
 		})
@@ -327,19 +367,21 @@ func (s *Scheduler) fire(ctx context.Context) (total int, err error) {
 	return int(claimed.Load()), err
 }
 
-// drain is fire for one of the loops, which begins with batches of the limit.
+// drain is fire for one of the loops, which begins with batches of the limit. It
+// takes more while they are full, and less when it was more than can be done in time.
 func (s *Scheduler) drain(ctx context.Context, limit int) (total int, err error) {
+	tooMuch := math.MaxInt // what a timeout has shown to be
 	for ctx.Err() == nil {
 		claimed, err := s.dispatch(ctx, limit)
 		switch {
 		case err == nil:
 			total += claimed
-			if claimed < limit && limit == batchSize {
+			if claimed < limit {
 				return total, nil
 			}
-			limit = min(limit*2, batchSize)
+			limit = min(limit*2, mostBatch, tooMuch)
 		case claimed > 1 && db.IsTimeout(err):
-			limit = claimed / 2 // it was more than can be done in time
+			limit, tooMuch = claimed/2, claimed
 		default:
 			return total, err
 		}

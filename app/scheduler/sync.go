@@ -8,8 +8,7 @@ import (
 	"github.com/riverbeat/riverbeat/db"
 )
 
-// batchSize is how many cursors one transaction takes: where the throughput of
-// River's InsertManyTx levels off (500 to 1,000 a batch).
+// batchSize is how many cursors one transaction plans.
 const batchSize = 1000
 
 // maxRuns is about how many runs one dispatch enqueues: a second's work at most.

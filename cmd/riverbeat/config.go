@@ -82,7 +82,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	c.MinSyncInterval = scheduler.DefaultMinSyncInterval
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
 	f.DurationVar(&c.HeartbeatInterval, "heartbeat-interval", wake.DefaultHeartbeat, "how often NOTIFY and Redis are proven to arrive; after three intervals of silence the connection is replaced")
-	f.DurationVar(&c.MisfireAfter, "misfire-after", scheduler.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
+	f.DurationVar(&c.MisfireAfter, "misfire-after", schedule.DefaultMisfireAfter, "how late a run may be and still count as punctual; later ones fall under the misfire policy")
 	f.IntVar(&c.CatchUpRate, "catch-up-rate", schedule.DefaultCatchUpRate, "how many runs a second make up for missed ones, over all schedulers")
 	f.DurationVar(&c.RunRetention, "run-retention", 30*24*time.Hour, "how long the ledger keeps a run after it was recorded; the last ones of a schedule that still exists stay; 0s keeps all")
 	f.DurationVar(&c.CompletedRetention, "completed-retention", 0, "how long a schedule of a single instant (at) stays after it ran and its job finished; 0s keeps it until somebody deletes it")
@@ -182,8 +182,8 @@ func (c *Config) check() error {
 	case c.APINotify == notifyFallback && (c.RedisURL == "" || !c.RedisSyncEnabled):
 		add("api-notify", fmt.Sprintf("can be fallback only with %s set and %s true", variable("redis-url"), variable("redis-sync-enabled")))
 	}
-	if c.MisfireAfter < 0 || c.MisfireAfter > time.Hour {
-		add("misfire-after", "must be from 0s to 1h: each punctual run is owed, and one of every second owes 3,600 an hour")
+	if c.MisfireAfter < time.Second || c.MisfireAfter > time.Hour {
+		add("misfire-after", "must be from 1s to 1h: with less, a run that catches up would always be too late for its slot; and each punctual run is owed, one of every second 3,600 an hour")
 	}
 	if c.CatchUpRate < 1 || c.CatchUpRate > 100_000 {
 		add("catch-up-rate", "must be from 1 to 100000")

@@ -39,6 +39,11 @@ func main() {
 		<-signals // somebody is in a hurry
 		os.Exit(exitInterrupted)
 	}()
+	if os.Getenv("GOGC") == "" {
+		// What lives is small and a burst of runs is garbage: with Go's own 100, a
+		// tenth fewer runs are fired in a second.
+		debug.SetGCPercent(400)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 

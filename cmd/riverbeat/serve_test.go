@@ -275,7 +275,7 @@ func TestASchedulerKilledInTheMiddleOfAThousandRunsLosesAndDoublesNone(t *testin
 	h.becomes("all have run", `SELECT count(*) = 1000 FROM riverbeat.cursors WHERE state = 'completed'`)
 	h.equals("runs", 1000, `SELECT count(*) FROM riverbeat.runs`)
 	h.equals("jobs", 1000, `SELECT count(*) FROM river_job`)
-	h.equals("schedules with a job", 1000, `SELECT count(DISTINCT metadata->'riverbeat'->>'schedule_id') FROM river_job`)
+	h.equals("schedules with a job", 1000, `SELECT count(DISTINCT substring(metadata->>'riverbeat' FROM 'schedule_id=([^&]*)')) FROM river_job`)
 }
 
 func TestTwoSchedulersRunAThousandSchedulesOfOneInstantOnceEach(t *testing.T) {
@@ -415,7 +415,8 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_HEARTBEAT_INTERVAL=99ms", 78, "RIVERBEAT_HEARTBEAT_INTERVAL: must be from 100ms to 1m"},
 		{"RIVERBEAT_HEARTBEAT_INTERVAL=61s", 78, "RIVERBEAT_HEARTBEAT_INTERVAL: must be from 100ms to 1m"},
 		{"RIVERBEAT_MIN_SYNC_INTERVAL=0", 78, "RIVERBEAT_MIN_SYNC_INTERVAL: must be longer than 0s"},
-		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 0s to 1h"},
+		{"RIVERBEAT_MISFIRE_AFTER=24h", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 1s to 1h"},
+		{"RIVERBEAT_MISFIRE_AFTER=0s", 78, "RIVERBEAT_MISFIRE_AFTER: must be from 1s to 1h"},
 		{"RIVERBEAT_CATCH_UP_RATE=0", 78, "RIVERBEAT_CATCH_UP_RATE: must be from 1 to 100000"},
 		{"RIVERBEAT_CATCH_UP_RATE=fast", 78, "RIVERBEAT_CATCH_UP_RATE: must be a whole number"},
 		{"RIVERBEAT_RUN_RETENTION=1m", 78, "RIVERBEAT_RUN_RETENTION: must be 0s, which keeps for ever, or at least 1h"},
