@@ -91,7 +91,7 @@ func New(config Config) http.Handler {
 	engine.GET("/docs", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/docs/") })
 	engine.GET("/docs/*path", gin.WrapH(relaxed(docs())))
 	if config.Metrics != nil {
-		engine.GET("/metrics", gin.WrapH(config.Metrics))
+		engine.GET("/metrics", gin.WrapH(withoutSecrets(config.Metrics)))
 	}
 	if config.RiverUI != nil {
 		pages := gin.WrapH(relaxed(withoutSecrets(config.RiverUI)))

@@ -312,6 +312,7 @@ type document struct {
 type operation struct {
 	OperationID string
 	Summary     string
+	Security    []map[string][]string
 	Parameters  []struct {
 		Name, In string
 	}
