@@ -16,8 +16,8 @@ type CalendarKey = db.CalendarKey
 // Schedules that name it already are planned anew. The error may be a
 // *schedule.InvalidError, schedule.ErrCalendarTaken or ErrNoNamespace.
 func (s *Service) CreateCalendar(ctx context.Context, calendar schedule.Calendar) (created *schedule.Calendar, err error) {
-	if !CallerOf(ctx).Sees(calendar.Namespace) {
-		return nil, schedule.ErrNoNamespace
+	if err := may(ctx, ScopeWrite, calendar.Namespace); err != nil {
+		return nil, err
 	}
 	if err := calendar.Validate(); err != nil {
 		return nil, err

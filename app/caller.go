@@ -119,6 +119,19 @@ func (s *Service) read(ctx context.Context, do func(*db.Tx) error) error {
 	return store.InTx(ctx, do)
 }
 
+// may refuses who lacks the scope, or doesn't see the namespace: a *ForbiddenError or
+// schedule.ErrNoNamespace.
+func may(ctx context.Context, scope Scope, namespace string) error {
+	caller := CallerOf(ctx)
+	if !caller.May(scope) {
+		return &ForbiddenError{Scope: scope}
+	}
+	if !caller.Sees(namespace) {
+		return schedule.ErrNoNamespace
+	}
+	return nil
+}
+
 // mayEverything refuses who may not do everything.
 func mayEverything(ctx context.Context) error {
 	if !CallerOf(ctx).MayEverything() {

@@ -36,12 +36,9 @@ type PreviewRange struct {
 // created at the range's beginning; without one, in the caller's own. The error may
 // be a *schedule.InvalidError or schedule.ErrNoNamespace.
 func (s *Service) PreviewSpec(ctx context.Context, namespace string, spec schedule.Spec, r PreviewRange) (Preview, error) {
-	caller := CallerOf(ctx)
-	if !caller.May(ScopeRead) {
-		return Preview{}, &ForbiddenError{Scope: ScopeRead}
-	}
-	if namespace = cmp.Or(namespace, caller.Home()); !caller.Sees(namespace) {
-		return Preview{}, schedule.ErrNoNamespace
+	namespace = cmp.Or(namespace, CallerOf(ctx).Home())
+	if err := may(ctx, ScopeRead, namespace); err != nil {
+		return Preview{}, err
 	}
 	if err := spec.Validate(); err != nil {
 		return Preview{}, err

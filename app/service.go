@@ -140,8 +140,8 @@ const AnyVersion int64 = 0
 // Create writes a new schedule. The ID, version and times of s are ignored. The
 // error may be a *schedule.InvalidError, schedule.ErrNameTaken or ErrNoNamespace.
 func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*schedule.Status, error) {
-	if !CallerOf(ctx).Sees(definition.Namespace) {
-		return nil, schedule.ErrNoNamespace
+	if err := may(ctx, ScopeWrite, definition.Namespace); err != nil {
+		return nil, err
 	}
 	if err := s.check(ctx, &definition); err != nil {
 		return nil, err
@@ -184,8 +184,10 @@ func (s *Service) Get(ctx context.Context, key Key) (status *schedule.Status, er
 func (s *Service) List(ctx context.Context, filter Filter) (page []*schedule.Status, more bool, err error) {
 	limit := filter.Limit
 	filter.Limit++ // one more tells whether there is another page
-	if filter.Namespace != "" && !CallerOf(ctx).Sees(filter.Namespace) {
-		return nil, false, schedule.ErrNoNamespace
+	if filter.Namespace != "" {
+		if err := may(ctx, ScopeRead, filter.Namespace); err != nil {
+			return nil, false, err
+		}
 	}
 	err = s.read(ctx, func(tx *db.Tx) error {
 		page, err = tx.Schedules(ctx, filter)
