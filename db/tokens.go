@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNoToken is that of a token which doesn't exist, or is revoked already.
-var ErrNoToken = errors.New("no such token")
+var ErrNoToken = errors.New("no such token, or it is revoked already")
 
 // Hash is the SHA-256 of a secret, which is all that is kept of it.
 type Hash [32]byte
