@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -924,18 +925,18 @@ func TestTheBodyOfAStrangerIsNotRead(t *testing.T) {
 		_ = response.Body.Close()
 		equal(t, "status", response.StatusCode, 401)
 	}
-	if read.n > 8<<20 {
-		t.Errorf("%d bytes were sent", read.n)
+	if n := read.n.Load(); n > 8<<20 {
+		t.Errorf("%d bytes were sent", n)
 	}
 }
 
 type counting struct {
 	io.Reader
-	n int
+	n atomic.Int64
 }
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.n += n
+	c.n.Add(int64(n))
 	return n, err
 }
