@@ -14,8 +14,11 @@ type CalendarKey = db.CalendarKey
 
 // CreateCalendar writes a new calendar. Its version and times are ignored.
 // Schedules that name it already are planned anew. The error may be a
-// *schedule.InvalidError or schedule.ErrCalendarTaken.
+// *schedule.InvalidError, schedule.ErrCalendarTaken or ErrNoNamespace.
 func (s *Service) CreateCalendar(ctx context.Context, calendar schedule.Calendar) (created *schedule.Calendar, err error) {
+	if err := may(ctx, ScopeWrite, calendar.Namespace); err != nil {
+		return nil, err
+	}
 	if err := calendar.Validate(); err != nil {
 		return nil, err
 	}
@@ -34,7 +37,7 @@ func (s *Service) CreateCalendar(ctx context.Context, calendar schedule.Calendar
 
 // Calendar reads one calendar. The error may be schedule.ErrNoCalendar.
 func (s *Service) Calendar(ctx context.Context, key CalendarKey) (calendar *schedule.Calendar, err error) {
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.read(ctx, func(tx *db.Tx) error {
 		calendar, err = tx.Calendar(ctx, key)
 		return err
 	})
@@ -42,9 +45,10 @@ func (s *Service) Calendar(ctx context.Context, key CalendarKey) (calendar *sche
 }
 
 // Calendars reads a page of a namespace's calendars, ordered by name, behind the
-// name that is the last of the page before. more says that another page follows.
+// name that is the last of the page before. more says that another page follows. The
+// error may be schedule.ErrNoNamespace.
 func (s *Service) Calendars(ctx context.Context, namespace, after string, limit int) (page []*schedule.Calendar, more bool, err error) {
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.read(ctx, func(tx *db.Tx) error {
 		page, err = tx.Calendars(ctx, namespace, after, limit+1)
 		return err
 	})
@@ -108,7 +112,11 @@ func checkKey(c *schedule.Calendar, key CalendarKey) error {
 // DeleteCalendar removes a calendar. The error may be schedule.ErrNoCalendar,
 // ErrStale, or a *schedule.CalendarUsedError while a schedule names it.
 func (s *Service) DeleteCalendar(ctx context.Context, key CalendarKey, version int64) error {
-	return s.store.InTx(ctx, func(tx *db.Tx) error {
+	store, err := s.as(ctx, ScopeWrite)
+	if err != nil {
+		return err
+	}
+	return store.InTx(ctx, func(tx *db.Tx) error {
 		calendar, err := tx.LockCalendar(ctx, key)
 		if err != nil {
 			return err

@@ -27,10 +27,12 @@ type CatchUp struct {
 	EndsAt    time.Time // about when all is made up for; zero: nothing is owed
 }
 
-// CatchUp says what is owed in the namespace; empty: everywhere.
+// CatchUp says what is owed in the namespace; empty: in all that the caller sees. To
+// who doesn't see all, it ends as if nobody else were owed anything. The error may be
+// schedule.ErrNoNamespace.
 func (s *Service) CatchUp(ctx context.Context, namespace string) (c CatchUp, err error) {
 	rules := s.config.Rules
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.read(ctx, func(tx *db.Tx) error {
 		c = CatchUp{Rate: rules.CatchUpRate}
 		behind, err := tx.Behind(ctx, namespace, rules.MisfireAfter, countedSchedules)
 		if err != nil || behind.Schedules == 0 {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -32,8 +33,13 @@ type PreviewRange struct {
 }
 
 // PreviewSpec is what a spec would do in a namespace, as if its schedule were
-// created at the range's beginning. The error may be a *schedule.InvalidError.
+// created at the range's beginning; without one, in the caller's own. The error may
+// be a *schedule.InvalidError or schedule.ErrNoNamespace.
 func (s *Service) PreviewSpec(ctx context.Context, namespace string, spec schedule.Spec, r PreviewRange) (Preview, error) {
+	namespace = cmp.Or(namespace, CallerOf(ctx).Home())
+	if err := may(ctx, ScopeRead, namespace); err != nil {
+		return Preview{}, err
+	}
 	if err := spec.Validate(); err != nil {
 		return Preview{}, err
 	}
@@ -42,7 +48,7 @@ func (s *Service) PreviewSpec(ctx context.Context, namespace string, spec schedu
 	}
 	unsaved := schedule.Schedule{Namespace: namespace, Spec: spec, CreatedAt: r.From}
 	if len(spec.Exclude) > 0 {
-		if err := s.store.InTx(ctx, func(tx *db.Tx) error { return checkCalendars(ctx, tx, &unsaved) }); err != nil {
+		if err := s.read(ctx, func(tx *db.Tx) error { return checkCalendars(ctx, tx, &unsaved) }); err != nil {
 			return Preview{}, err
 		}
 	}

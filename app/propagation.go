@@ -43,7 +43,24 @@ const answerTime = time.Second
 // Schedulers lists the schedulers, oldest first. One that ended without a word is
 // listed for an hour, as one that isn't alive.
 func (s *Service) Schedulers(ctx context.Context) ([]Scheduler, error) {
-	return s.store.Schedulers(ctx)
+	store, err := s.as(ctx, ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	list, err := store.Schedulers(ctx)
+	return shownTo(ctx, list), err
+}
+
+// shownTo takes away what would tell a caller who doesn't see all namespaces when runs
+// are due in the others.
+func shownTo(ctx context.Context, list []Scheduler) []Scheduler {
+	if CallerOf(ctx).SeesAll() {
+		return list
+	}
+	for i := range list {
+		list[i].LookedAt, list[i].Lag = time.Time{}, 0
+	}
+	return list
 }
 
 // Propagation asks the live schedulers which version of a schedule they have in
@@ -54,7 +71,7 @@ func (s *Service) Propagation(ctx context.Context, key Key) (*Propagation, error
 		return nil, err
 	}
 	id := status.Schedule.ID
-	marks, err := s.store.Marks(ctx, id)
+	marks, err := s.database.Marks(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +85,7 @@ func (s *Service) Propagation(ctx context.Context, key Key) (*Propagation, error
 	if err != nil {
 		return nil, err
 	}
-	learnt, err := s.store.LearntBy(ctx, id)
+	learnt, err := s.database.LearntBy(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -108,15 +125,18 @@ type Watch struct {
 }
 
 // Watch begins to watch, for long at most, what the schedulers see. It is to begin
-// before the change that is waited for.
+// before the change that is waited for, and is for those who may write.
 func (s *Service) Watch(ctx context.Context, long time.Duration) (*Watch, error) {
+	if _, err := s.as(ctx, ScopeWrite); err != nil {
+		return nil, err
+	}
 	return s.watch(ctx, schedule.ID{}, time.Time{}, long)
 }
 
 func (s *Service) watch(ctx context.Context, about schedule.ID, changedAt time.Time, long time.Duration) (*Watch, error) {
 	w := &Watch{service: s, id: schedule.ID(uuid.New()), ends: time.Now().Add(long)}
 	var err error
-	if w.askedAt, err = s.store.Wait(ctx, w.id, about, changedAt, long); err != nil {
+	if w.askedAt, err = s.database.Wait(ctx, w.id, about, changedAt, long); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -125,7 +145,7 @@ func (s *Service) watch(ctx context.Context, about schedule.ID, changedAt time.T
 // Close ends the watch.
 func (w *Watch) Close(ctx context.Context) {
 	// What can't be removed now ends by itself.
-	_ = w.service.store.EndWait(context.WithoutCancel(ctx), w.id)
+	_ = w.service.database.EndWait(context.WithoutCancel(ctx), w.id)
 }
 
 // Schedule waits until every live scheduler has the last change of a schedule in
@@ -133,7 +153,7 @@ func (w *Watch) Close(ctx context.Context) {
 // were none, and at least one that had.
 func (w *Watch) Schedule(ctx context.Context, id schedule.ID) (missing []Scheduler, all bool, err error) {
 	return w.wait(ctx, func(ctx context.Context) (Marks, error) {
-		m, err := w.service.store.Marks(ctx, id)
+		m, err := w.service.database.Marks(ctx, id)
 		if errors.Is(err, schedule.ErrNotFound) { // deleted meanwhile: that is in force at once
 			m, err = Marks{Planned: true}, nil
 		}
@@ -151,7 +171,7 @@ func (w *Watch) Deleted(ctx context.Context, transaction uint64) (missing []Sche
 // Calendar waits as Schedule does for all schedules that name a calendar.
 func (w *Watch) Calendar(ctx context.Context, key CalendarKey) (missing []Scheduler, all bool, err error) {
 	return w.wait(ctx, func(ctx context.Context) (Marks, error) {
-		return w.service.store.CalendarMarks(ctx, key)
+		return w.service.database.CalendarMarks(ctx, key)
 	})
 }
 
@@ -173,7 +193,7 @@ func (w *Watch) wait(ctx context.Context, read func(context.Context) (Marks, err
 			missing = append(missing, r)
 		}
 	}
-	return missing, len(schedulers) > 0 && len(missing) == 0, nil
+	return shownTo(ctx, missing), len(schedulers) > 0 && len(missing) == 0, nil
 }
 
 // until looks at the live schedulers until there are some and done holds for each,
@@ -215,14 +235,14 @@ func (w *Watch) until(ctx context.Context, done func(*Scheduler) bool, refresh f
 // ask tells the schedulers, by every path, that somebody waits.
 func (s *Service) ask(ctx context.Context) error {
 	s.config.Announce(schedule.Change{Op: schedule.OpAsked})
-	return s.store.Ask(ctx)
+	return s.database.Ask(ctx)
 }
 
 // live reads the live schedulers. All who wait at a moment share one query, so the
 // answer may be from a moment before the call.
 func (s *Service) live(ctx context.Context) ([]Scheduler, error) {
 	shared := s.reads.DoChan("live", func() (any, error) {
-		list, err := s.store.Schedulers(context.WithoutCancel(ctx))
+		list, err := s.database.Schedulers(context.WithoutCancel(ctx))
 		return slices.DeleteFunc(list, func(r Scheduler) bool { return !r.Alive }), err
 	})
 	select {

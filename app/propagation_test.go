@@ -72,7 +72,7 @@ func build(t *testing.T, schedulers int) *house {
 		}
 	}})
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		list, err := h.Schedulers(t.Context())
+		list, err := h.Schedulers(operator(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func count(t *testing.T, registry *prometheus.Registry, name string, values ...s
 
 func (h *house) create(name string) *schedule.Status {
 	h.t.Helper()
-	status, err := h.Create(h.t.Context(), aSchedule(name))
+	status, err := h.Create(operator(h.t), aSchedule(name))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (h *house) create(name string) *schedule.Status {
 
 func (h *house) propagation(id schedule.ID) *app.Propagation {
 	h.t.Helper()
-	p, err := h.Propagation(h.t.Context(), app.Key{ID: id})
+	p, err := h.Propagation(operator(h.t), app.Key{ID: id})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestPropagationSaysWhoHasWhatAndHowItCame(t *testing.T) {
 
 	// Of what nobody told it, a scheduler goes on with the version before.
 	h.deaf.Store(true)
-	if _, err := h.Edit(t.Context(), app.Key{ID: id}, 1, describe("unheard of")); err != nil {
+	if _, err := h.Edit(operator(t), app.Key{ID: id}, 1, describe("unheard of")); err != nil {
 		t.Fatal(err)
 	}
 	p = h.propagation(id)
@@ -195,7 +195,7 @@ func TestPropagationSaysWhoHasWhatAndHowItCame(t *testing.T) {
 
 	// Who starts later finds it when it looks first.
 	var before time.Time
-	if err := h.fixture.pool.QueryRow(t.Context(), `SELECT clock_timestamp()`).Scan(&before); err != nil {
+	if err := h.fixture.pool.QueryRow(operator(t), `SELECT clock_timestamp()`).Scan(&before); err != nil {
 		t.Fatal(err)
 	}
 	late := scheduler.New(db.NewStore(h.fixture.pool), nil, scheduler.Config{
@@ -222,7 +222,7 @@ func TestWhatSQLWroteIsInForceOnceItIsPlanned(t *testing.T) {
 	h := build(t, 2)
 	id := h.create("n").Schedule.ID
 	h.applied(id)
-	if _, err := h.fixture.pool.Exec(t.Context(), `UPDATE riverbeat.schedules SET every = '2 hours'`); err != nil {
+	if _, err := h.fixture.pool.Exec(operator(t), `UPDATE riverbeat.schedules SET every = '2 hours'`); err != nil {
 		t.Fatal(err)
 	}
 	for n, s := range h.propagation(id).Schedulers {
@@ -250,7 +250,7 @@ func TestWhatSQLWroteIsInForceOnceItIsPlanned(t *testing.T) {
 func TestAWatchEndsWhenEveryLiveSchedulerHasTheChange(t *testing.T) {
 	t.Parallel()
 	h := build(t, 2)
-	ctx := t.Context()
+	ctx := operator(t)
 	status := h.create("n")
 	id := status.Schedule.ID
 	watch := func(what string, long time.Duration, write func() error, wait func(*app.Watch) ([]app.Scheduler, bool, error), missing int) {
@@ -313,7 +313,7 @@ func TestAWatchEndsWhenEveryLiveSchedulerHasTheChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close(t.Context())
+	defer w.Close(operator(t))
 	if left, all, err := w.Schedule(ctx, id); err != nil || all || len(left) != 0 {
 		t.Errorf("without schedulers: %v, %v, %v", left, all, err)
 	}
@@ -326,25 +326,25 @@ func TestManyMayWaitAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range 100 {
 		all.Go(func() {
-			w, err := h.Watch(t.Context(), 30*time.Second)
+			w, err := h.Watch(operator(t), 30*time.Second)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			defer w.Close(t.Context())
-			status, err := h.Create(t.Context(), aSchedule("n"+string(rune('A'+n/26))+string(rune('a'+n%26))))
+			defer w.Close(operator(t))
+			status, err := h.Create(operator(t), aSchedule("n"+string(rune('A'+n/26))+string(rune('a'+n%26))))
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			if missing, applied, err := w.Schedule(t.Context(), status.Schedule.ID); err != nil || !applied {
+			if missing, applied, err := w.Schedule(operator(t), status.Schedule.ID); err != nil || !applied {
 				t.Errorf("%d: %v, %v", n, missing, err)
 			}
 		})
 	}
 	all.Wait()
 	var left int
-	if err := h.fixture.pool.QueryRow(t.Context(), `SELECT count(*) FROM riverbeat.waits`).Scan(&left); err != nil && !errors.Is(err, pgx.ErrNoRows) || left > 0 {
+	if err := h.fixture.pool.QueryRow(operator(t), `SELECT count(*) FROM riverbeat.waits`).Scan(&left); err != nil && !errors.Is(err, pgx.ErrNoRows) || left > 0 {
 		t.Errorf("%d waits are left, %v", left, err)
 	}
 }
@@ -354,7 +354,7 @@ func TestManyMayWaitAtOnce(t *testing.T) {
 func TestAChangeIsNotInForceByWhatWasReadBeforeIt(t *testing.T) {
 	t.Parallel()
 	h := build(t, 1)
-	ctx := t.Context()
+	ctx := operator(t)
 	id := h.create("n").Schedule.ID
 	h.applied(id)
 	h.deaf.Store(true)
@@ -414,7 +414,7 @@ func TestMarksOfARestoredDatabaseHideNothing(t *testing.T) {
 	t.Parallel()
 	h := build(t, 1)
 	id := h.create("n").Schedule.ID
-	_, err := h.fixture.pool.Exec(t.Context(), `
+	_, err := h.fixture.pool.Exec(operator(t), `
 		ALTER TABLE riverbeat.schedules DISABLE TRIGGER USER;
 		UPDATE riverbeat.schedules SET changed_in = '900000000000';
 		ALTER TABLE riverbeat.schedules ENABLE TRIGGER USER;

@@ -34,12 +34,14 @@ type Jobs interface {
 	CheckArgs(kind string, args json.RawMessage) []schedule.FieldError
 }
 
-// Service creates, edits, runs and removes schedules.
+// Service creates, edits, runs and removes schedules, on behalf of the context's
+// caller: without one there is nothing, and nothing is done. The error may be a
+// *ForbiddenError; what lies in a namespace that the caller doesn't see is not found.
 type Service struct {
-	store  *db.Store
-	jobs   Jobs
-	config Config
-	reads  singleflight.Group // what several requests ask at the same moment
+	database *db.Store // all of it: what is done for a caller goes through as, read or write
+	jobs     Jobs
+	config   Config
+	reads    singleflight.Group // what several requests ask at the same moment
 }
 
 // Config is a Service's settings.
@@ -66,18 +68,22 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 	if config.Alone == nil {
 		config.Alone = func() bool { return false }
 	}
-	return &Service{store: store, jobs: jobs, config: config}
+	return &Service{database: store, jobs: jobs, config: config}
 }
 
-// write runs do in one transaction and announces what do says has changed, after
-// the commit; nil: nothing.
+// write runs do in one transaction, for a caller with the scope write, and announces
+// what do says has changed, after the commit; nil: nothing.
 func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, error)) error {
-	var change *schedule.Change
-	in, alone := s.store.InTx, s.config.Alone()
-	if alone {
-		in = s.store.InQuietTx
+	store, err := s.as(ctx, ScopeWrite)
+	if err != nil {
+		return err
 	}
-	err := in(ctx, func(tx *db.Tx) (err error) {
+	var change *schedule.Change
+	in, alone := store.InTx, s.config.Alone()
+	if alone {
+		in = store.InQuietTx
+	}
+	err = in(ctx, func(tx *db.Tx) (err error) {
 		if change, err = do(tx); err != nil {
 			change = nil
 		}
@@ -114,7 +120,7 @@ func (s *Service) AnnounceAnew(ctx context.Context, changes []schedule.Change) {
 	if len(changes) == 0 {
 		return
 	}
-	_ = s.store.InTx(ctx, func(tx *db.Tx) error {
+	_ = s.database.InTx(ctx, func(tx *db.Tx) error {
 		if len(changes) > maxAnew || slices.ContainsFunc(changes, func(c schedule.Change) bool { return !c.Known() }) {
 			return tx.AnnounceMany(ctx)
 		}
@@ -132,9 +138,12 @@ type Filter = db.ListFilter
 const AnyVersion int64 = 0
 
 // Create writes a new schedule. The ID, version and times of s are ignored. The
-// error may be a *schedule.InvalidError or schedule.ErrNameTaken.
+// error may be a *schedule.InvalidError, schedule.ErrNameTaken or ErrNoNamespace.
 func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*schedule.Status, error) {
-	if err := s.check(&definition); err != nil {
+	if err := may(ctx, ScopeWrite, definition.Namespace); err != nil {
+		return nil, err
+	}
+	if err := s.check(ctx, &definition); err != nil {
 		return nil, err
 	}
 	id, err := uuid.NewV7() // in the order of creation, which keeps the index dense
@@ -163,18 +172,24 @@ func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*sc
 
 // Get reads one schedule. The error may be schedule.ErrNotFound.
 func (s *Service) Get(ctx context.Context, key Key) (status *schedule.Status, err error) {
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.read(ctx, func(tx *db.Tx) error {
 		status, err = tx.Schedule(ctx, key)
 		return err
 	})
 	return status, err
 }
 
-// List reads a page of schedules, ordered by id. more says that another follows.
+// List reads a page of schedules, ordered by id. more says that another follows. The
+// error may be schedule.ErrNoNamespace.
 func (s *Service) List(ctx context.Context, filter Filter) (page []*schedule.Status, more bool, err error) {
 	limit := filter.Limit
 	filter.Limit++ // one more tells whether there is another page
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	if filter.Namespace != "" {
+		if err := may(ctx, ScopeRead, filter.Namespace); err != nil {
+			return nil, false, err
+		}
+	}
+	err = s.read(ctx, func(tx *db.Tx) error {
 		page, err = tx.Schedules(ctx, filter)
 		return err
 	})
@@ -193,7 +208,7 @@ func (s *Service) Edit(ctx context.Context, key Key, version int64, change func(
 		if err := change(definition); err != nil {
 			return err
 		}
-		return s.check(definition)
+		return s.check(ctx, definition)
 	})
 }
 
@@ -211,7 +226,7 @@ func (s *Service) Pause(ctx context.Context, key Key, version int64, reason stri
 func (s *Service) Resume(ctx context.Context, key Key, version int64) (*schedule.Status, error) {
 	return s.edit(ctx, key, version, func(definition *schedule.Schedule) error {
 		definition.Paused, definition.PauseReason = false, ""
-		return nil
+		return CallerOf(ctx).CheckJob(&definition.Job)
 	})
 }
 
@@ -317,9 +332,16 @@ func (s *Service) RunNow(ctx context.Context, key Key, respectOverlap bool) (sch
 }
 
 func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool, later time.Duration) (run schedule.Run, err error) {
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	store, err := s.as(ctx, ScopeWrite)
+	if err != nil {
+		return run, err
+	}
+	err = store.InTx(ctx, func(tx *db.Tx) error {
 		status, err := tx.KeepSchedule(ctx, key)
 		if err != nil {
+			return err
+		}
+		if err := CallerOf(ctx).CheckJob(&status.Schedule.Job); err != nil {
 			return err
 		}
 		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
@@ -373,7 +395,7 @@ func checkOverlap(ctx context.Context, tx *db.Tx, definition *schedule.Schedule)
 // ScheduledFor of the page before, or zero. Runs outlive their schedule: by its
 // id they can be read after it is gone.
 func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int) (page []schedule.Run, more bool, err error) {
-	err = s.store.InTx(ctx, func(tx *db.Tx) error {
+	err = s.read(ctx, func(tx *db.Tx) error {
 		id := key.ID
 		status, missing := tx.Schedule(ctx, key)
 		if missing == nil {
@@ -394,8 +416,12 @@ func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int
 	return page, false, err
 }
 
-// check is everything that can be known before the transaction.
-func (s *Service) check(definition *schedule.Schedule) error {
+// check is everything that can be known before the transaction, of a definition that
+// the caller is about to write.
+func (s *Service) check(ctx context.Context, definition *schedule.Schedule) error {
+	if err := CallerOf(ctx).CheckJob(&definition.Job); err != nil {
+		return err
+	}
 	wrong := s.jobs.CheckArgs(definition.Job.Kind, definition.Job.Args)
 	return schedule.AddFields(definition.Validate(), wrong)
 }

@@ -45,6 +45,11 @@ type announcement struct {
 	next   time.Time // and its next run
 }
 
+// operator is the context of who may do everything.
+func operator(t *testing.T) context.Context {
+	return app.WithCaller(t.Context(), app.Operator("test"))
+}
+
 func setup(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{pool: dbtest.Pool(t)}
@@ -54,7 +59,7 @@ func setup(t *testing.T) *fixture {
 	}
 	f.Service = app.NewService(db.NewStore(f.pool), inserter, app.Config{Zones: "2026f", Announce: func(c schedule.Change) {
 		a := announcement{Change: c}
-		err := f.pool.QueryRow(t.Context(), `
+		err := f.pool.QueryRow(operator(t), `
 SELECT coalesce(max(s.version), 0), coalesce(max(c.next_run_at), '0001-01-01T00:00:00Z')
 FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id
 WHERE s.id = $1 AND NOT c.dirty AND c.planned_version <= s.version`, [16]byte(c.ID)).Scan(&a.stored, &a.next)
@@ -86,7 +91,7 @@ func aSchedule(name string) schedule.Schedule {
 
 func (f *fixture) create(t *testing.T, name string) *schedule.Status {
 	t.Helper()
-	status, err := f.Create(t.Context(), aSchedule(name))
+	status, err := f.Create(operator(t), aSchedule(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +115,7 @@ func equal[T any](t *testing.T, what string, got, want T) {
 func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	created, err := f.Create(t.Context(), aSchedule("nightly"))
+	created, err := f.Create(operator(t), aSchedule("nightly"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,20 +128,20 @@ func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
 	}{
 		{"create", func() (*schedule.Status, error) { return created, nil },
 			[]announcement{{schedule.Change{Op: schedule.OpCreated, ID: id, Version: 1, NextRunAt: next}, 1, next}}},
-		{"edit", func() (*schedule.Status, error) { return f.Edit(t.Context(), key(created), 1, describe("d")) },
+		{"edit", func() (*schedule.Status, error) { return f.Edit(operator(t), key(created), 1, describe("d")) },
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 2, NextRunAt: next}, 2, next}}},
-		{"the same again", func() (*schedule.Status, error) { return f.Edit(t.Context(), key(created), 2, describe("d")) }, nil},
-		{"pause", func() (*schedule.Status, error) { return f.Pause(t.Context(), key(created), app.AnyVersion, "why") },
+		{"the same again", func() (*schedule.Status, error) { return f.Edit(operator(t), key(created), 2, describe("d")) }, nil},
+		{"pause", func() (*schedule.Status, error) { return f.Pause(operator(t), key(created), app.AnyVersion, "why") },
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 3}, 3, time.Time{}}}},
-		{"pause again", func() (*schedule.Status, error) { return f.Pause(t.Context(), key(created), 3, "why") }, nil},
-		{"resume", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), 3) },
+		{"pause again", func() (*schedule.Status, error) { return f.Pause(operator(t), key(created), 3, "why") }, nil},
+		{"resume", func() (*schedule.Status, error) { return f.Resume(operator(t), key(created), 3) },
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 4, NextRunAt: next}, 4, next}}},
-		{"resume again", func() (*schedule.Status, error) { return f.Resume(t.Context(), key(created), app.AnyVersion) }, nil},
+		{"resume again", func() (*schedule.Status, error) { return f.Resume(operator(t), key(created), app.AnyVersion) }, nil},
 		{"run", func() (*schedule.Status, error) {
-			_, err := f.RunNow(t.Context(), key(created), false)
+			_, err := f.RunNow(operator(t), key(created), false)
 			return nil, err
 		}, nil},
-		{"delete", func() (*schedule.Status, error) { return nil, f.drop(t.Context(), key(created), 4, false) },
+		{"delete", func() (*schedule.Status, error) { return nil, f.drop(operator(t), key(created), 4, false) },
 			[]announcement{{schedule.Change{Op: schedule.OpDeleted, ID: id, Version: 5}, 0, time.Time{}}}},
 	}
 	for _, step := range steps {
@@ -152,7 +157,7 @@ func TestWhatIsRolledBackIsNotAnnounced(t *testing.T) {
 	f := setup(t)
 	status := f.create(t, "nightly")
 	f.create(t, "taken")
-	ctx := t.Context()
+	ctx := operator(t)
 	own := errors.New("the caller's own")
 	attempts := map[string]func() error{
 		"a taken name":     func() error { _, err := f.Create(ctx, aSchedule("taken")); return err },
@@ -217,7 +222,7 @@ func TestNobodyNeedsToListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f"}).Create(t.Context(), aSchedule("n")); err != nil {
+	if _, err := app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f"}).Create(operator(t), aSchedule("n")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -232,7 +237,7 @@ func TestConcurrentEditsOfOneScheduleComeOneAfterTheOther(t *testing.T) {
 		wg.Go(func() {
 			for range edits {
 				// Each adds to what it was given: none may be lost.
-				_, err := f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
+				_, err := f.Edit(operator(t), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
 					s.Spec.Every += time.Second
 					s.Description += "x"
 					return nil
@@ -244,7 +249,7 @@ func TestConcurrentEditsOfOneScheduleComeOneAfterTheOther(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	after, err := f.Get(t.Context(), key(status))
+	after, err := f.Get(operator(t), key(status))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,12 +275,12 @@ func TestOneOfManyEditsOfTheSameVersionWins(t *testing.T) {
 	outcomes := make([]error, 20)
 	var wg sync.WaitGroup
 	for i := range outcomes {
-		wg.Go(func() { _, outcomes[i] = f.Edit(t.Context(), key(status), 1, describe(fmt.Sprint(i))) })
+		wg.Go(func() { _, outcomes[i] = f.Edit(operator(t), key(status), 1, describe(fmt.Sprint(i))) })
 	}
 	wg.Wait()
 	equal(t, "announced", len(f.announcements()), 1)
 	winner := exactlyOne(t, outcomes, schedule.ErrStale)
-	after, err := f.Get(t.Context(), key(status))
+	after, err := f.Get(operator(t), key(status))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,14 +297,14 @@ func TestOneOfManyCreatesOfOneNameWins(t *testing.T) {
 		wg.Go(func() {
 			definition := aSchedule("popular")
 			definition.Description = fmt.Sprint(i)
-			_, outcomes[i] = f.Create(t.Context(), definition)
+			_, outcomes[i] = f.Create(operator(t), definition)
 		})
 	}
 	wg.Wait()
 	winner := exactlyOne(t, outcomes, schedule.ErrNameTaken)
 	announced := f.announcements()
 	equal(t, "announced", len(announced), 1)
-	list, _, err := f.List(t.Context(), app.Filter{Limit: 10})
+	list, _, err := f.List(operator(t), app.Filter{Limit: 10})
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%d schedules, %v", len(list), err)
 	}
@@ -333,7 +338,7 @@ func TestAnEditThatWaitedAnswersWithWhatIsThere(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	status := f.create(t, "n")
-	ctx := t.Context()
+	ctx := operator(t)
 	other, err := f.pool.Begin(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -381,11 +386,11 @@ func TestAChangeMayWriteIntoWhatItIsGiven(t *testing.T) {
 	definition := aSchedule("n")
 	definition.Labels, definition.Job.Tags = map[string]string{"a": "1"}, []string{"tag"}
 	definition.Job.Args = json.RawMessage(`{"a": 1}`)
-	status, err := f.Create(t.Context(), definition)
+	status, err := f.Create(operator(t), definition)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Edit(t.Context(), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
+	_, err = f.Edit(operator(t), key(status), app.AnyVersion, func(s *schedule.Schedule) error {
 		s.Labels["a"], s.Job.Tags[0] = "2", "other"
 		copy(s.Job.Args, `{"b": 2}`)
 		return nil
@@ -393,7 +398,7 @@ func TestAChangeMayWriteIntoWhatItIsGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := f.Get(t.Context(), key(status))
+	after, err := f.Get(operator(t), key(status))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,20 +412,20 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	status := f.create(t, "n")
-	if _, err := f.RunNow(t.Context(), key(status), false); err != nil {
+	if _, err := f.RunNow(operator(t), key(status), false); err != nil {
 		t.Fatal(err)
 	}
 	elsewhere := app.Key{Namespace: "other", ID: status.Schedule.ID}
 	for _, gone := range []bool{false, true} {
 		if gone {
-			if err := f.drop(t.Context(), key(status), app.AnyVersion, false); err != nil {
+			if err := f.drop(operator(t), key(status), app.AnyVersion, false); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if runs, more, err := f.Runs(t.Context(), elsewhere, time.Time{}, 10); !errors.Is(err, schedule.ErrNotFound) || len(runs) > 0 || more {
+		if runs, more, err := f.Runs(operator(t), elsewhere, time.Time{}, 10); !errors.Is(err, schedule.ErrNotFound) || len(runs) > 0 || more {
 			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
 		}
-		if runs, more, err := f.Runs(t.Context(), key(status), time.Time{}, 10); err != nil || len(runs) != 1 || more {
+		if runs, more, err := f.Runs(operator(t), key(status), time.Time{}, 10); err != nil || len(runs) != 1 || more {
 			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
 		}
 	}
@@ -431,7 +436,7 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 func TestARenameDoesNotUndoTheDispatchThatItMet(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	created, err := f.Create(t.Context(), aSchedule("n"))
+	created, err := f.Create(operator(t), aSchedule("n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,36 +447,36 @@ func TestARenameDoesNotUndoTheDispatchThatItMet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pool := func(sql string, args ...any) error { _, err := f.pool.Exec(t.Context(), sql, args...); return err }
+	pool := func(sql string, args ...any) error { _, err := f.pool.Exec(operator(t), sql, args...); return err }
 	exec(pool, `UPDATE riverbeat.cursors SET dirty = true WHERE schedule_id = $1`)
-	tx, err := f.pool.Begin(t.Context())
+	tx, err := f.pool.Begin(operator(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(t.Context())
-	dispatch := func(sql string, args ...any) error { _, err := tx.Exec(t.Context(), sql, args...); return err }
+	defer tx.Rollback(operator(t))
+	dispatch := func(sql string, args ...any) error { _, err := tx.Exec(operator(t), sql, args...); return err }
 	exec(dispatch, `UPDATE riverbeat.cursors SET dirty = false, run_count = 1, last_job_id = 77 WHERE schedule_id = $1`)
 	renamed := make(chan error)
 	go func() {
-		_, err := f.Edit(t.Context(), app.Key{ID: created.Schedule.ID}, app.AnyVersion, func(s *schedule.Schedule) error {
+		_, err := f.Edit(operator(t), app.Key{ID: created.Schedule.ID}, app.AnyVersion, func(s *schedule.Schedule) error {
 			s.Name = "renamed"
 			return nil
 		})
 		renamed <- err
 	}()
 	for waiting := false; !waiting; time.Sleep(5 * time.Millisecond) {
-		err := f.pool.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		err := f.pool.QueryRow(operator(t), `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := tx.Commit(t.Context()); err != nil {
+	if err := tx.Commit(operator(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-renamed; err != nil {
 		t.Fatal(err)
 	}
-	status, err := f.Get(t.Context(), app.Key{ID: created.Schedule.ID})
+	status, err := f.Get(operator(t), app.Key{ID: created.Schedule.ID})
 	if err != nil || status.Cursor.RunCount != 1 || status.Cursor.LastJobID != 77 || status.Schedule.Name != "renamed" {
 		t.Errorf("it stands at %+v, %v", status, err)
 	}
@@ -489,7 +494,7 @@ func TestWhatIsPlannedByOlderZoneDataIsMarkedForNewer(t *testing.T) {
 	create := func(name string, in schedule.Schedule, want bool) app.Key {
 		t.Helper()
 		in.Name = name
-		status, err := older.Create(t.Context(), in)
+		status, err := older.Create(operator(t), in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -499,17 +504,17 @@ func TestWhatIsPlannedByOlderZoneDataIsMarkedForNewer(t *testing.T) {
 		return app.Key{ID: status.Schedule.ID}
 	}
 	create("before anybody had newer data", zoned, false)
-	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.zone_data SET newest = '2026f'`); err != nil {
+	if _, err := f.pool.Exec(operator(t), `UPDATE riverbeat.zone_data SET newest = '2026f'`); err != nil {
 		t.Fatal(err)
 	}
 	key := create("since", zoned, true)
 	create("of elapsed time", aSchedule(""), false)
 
 	// An edit by one with newer data plans it anew, though only the policy differs.
-	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.cursors SET next_run_at = next_run_at + interval '1 h', fire_at = fire_at + interval '1 h' WHERE dirty`); err != nil {
+	if _, err := f.pool.Exec(operator(t), `UPDATE riverbeat.cursors SET next_run_at = next_run_at + interval '1 h', fire_at = fire_at + interval '1 h' WHERE dirty`); err != nil {
 		t.Fatal(err)
 	}
-	status, err := f.Edit(t.Context(), key, app.AnyVersion, func(s *schedule.Schedule) error {
+	status, err := f.Edit(operator(t), key, app.AnyVersion, func(s *schedule.Schedule) error {
 		s.MisfireLimit = 7
 		return nil
 	})
@@ -536,22 +541,22 @@ func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
 		}
 		return now
 	}})
-	conn, err := f.pool.Acquire(t.Context())
+	conn, err := f.pool.Acquire(operator(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	if _, err := conn.Exec(t.Context(), `LISTEN riverbeat_schedules`); err != nil {
+	if _, err := conn.Exec(operator(t), `LISTEN riverbeat_schedules`); err != nil {
 		t.Fatal(err)
 	}
 	// heard is what was announced until now.
 	heard := func() (payloads []string) {
 		t.Helper()
-		if _, err := f.pool.Exec(t.Context(), `NOTIFY riverbeat_schedules, 'end'`); err != nil {
+		if _, err := f.pool.Exec(operator(t), `NOTIFY riverbeat_schedules, 'end'`); err != nil {
 			t.Fatal(err)
 		}
 		for {
-			n, err := conn.Conn().WaitForNotification(t.Context())
+			n, err := conn.Conn().WaitForNotification(operator(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -563,7 +568,7 @@ func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
 	}
 	create := func(name string) {
 		t.Helper()
-		if _, err := s.Create(t.Context(), aSchedule(name)); err != nil {
+		if _, err := s.Create(operator(t), aSchedule(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -581,13 +586,13 @@ func TestAWriteIsAnnouncedAloneWhileThatReachesTheSchedulers(t *testing.T) {
 	for i := range many {
 		many[i] = schedule.Change{Op: schedule.OpUpdated, ID: schedule.ID{byte(i + 1)}, Version: 1}
 	}
-	s.AnnounceAnew(t.Context(), many[:100])
+	s.AnnounceAnew(operator(t), many[:100])
 	equal(t, "a hundred changes", len(heard()), 100)
-	s.AnnounceAnew(t.Context(), many)
+	s.AnnounceAnew(operator(t), many)
 	equal(t, "more than a hundred", heard(), []string{"{}"})
-	s.AnnounceAnew(t.Context(), []schedule.Change{{Op: schedule.OpAsked}})
+	s.AnnounceAnew(operator(t), []schedule.Change{{Op: schedule.OpAsked}})
 	equal(t, "no change", len(heard()), 0)
-	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.schedules SET description = 'by SQL' WHERE name = 'quiet'`); err != nil {
+	if _, err := f.pool.Exec(operator(t), `UPDATE riverbeat.schedules SET description = 'by SQL' WHERE name = 'quiet'`); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "what SQL wrote", len(heard()), 1)
@@ -607,7 +612,7 @@ func TestWhenNobodyKnowsWhetherAQuietWriteIsDoneEverythingIsLookedAt(t *testing.
 	s := app.NewService(db.NewStore(f.pool), inserter, app.Config{
 		Zones: "2026f", Alone: func() bool { return alone }, Announce: func(c schedule.Change) { announced = append(announced, c) },
 	})
-	if _, err := f.pool.Exec(t.Context(), `
+	if _, err := f.pool.Exec(operator(t), `
 		CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
 		CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON riverbeat.schedules DEFERRABLE INITIALLY DEFERRED
 			FOR EACH ROW WHEN (NEW.name = 'lost') EXECUTE FUNCTION leave()`); err != nil {
@@ -615,7 +620,7 @@ func TestWhenNobodyKnowsWhetherAQuietWriteIsDoneEverythingIsLookedAt(t *testing.
 	}
 	create := func(name string) {
 		t.Helper()
-		if _, err := s.Create(t.Context(), aSchedule(name)); err == nil {
+		if _, err := s.Create(operator(t), aSchedule(name)); err == nil {
 			t.Fatal("it went through")
 		}
 	}
@@ -625,7 +630,7 @@ func TestWhenNobodyKnowsWhetherAQuietWriteIsDoneEverythingIsLookedAt(t *testing.
 	create("") // refused before it was written
 	past := aSchedule("past")
 	past.Spec.EndAt = time.Unix(1, 0)
-	if _, err := s.Create(t.Context(), past); err == nil { // and refused afterwards
+	if _, err := s.Create(operator(t), past); err == nil { // and refused afterwards
 		t.Fatal("it went through")
 	}
 	alone = false

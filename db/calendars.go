@@ -52,8 +52,12 @@ INSERT INTO riverbeat.calendars (namespace, name, timezone, weekends, days)
 VALUES ($1, $2, $3, $4, $5)`
 
 // InsertCalendar writes a new calendar; its triggers mark the schedules that name
-// it already. The error is schedule.ErrCalendarTaken when there is one of the name.
+// it already. The error is schedule.ErrCalendarTaken when there is one of the name,
+// and schedule.ErrNoNamespace when the transaction doesn't see its namespace.
 func (tx *Tx) InsertCalendar(ctx context.Context, c *schedule.Calendar) error {
+	if !tx.sees(c.Namespace) {
+		return schedule.ErrNoNamespace
+	}
 	_, err := tx.Exec(ctx, insertCalendar, calendarValues(c)...)
 	if UniqueViolation(err) == "calendars_pkey" {
 		return schedule.ErrCalendarTaken
@@ -111,6 +115,9 @@ func (tx *Tx) LockCalendar(ctx context.Context, key CalendarKey) (*schedule.Cale
 }
 
 func (tx *Tx) calendar(ctx context.Context, query string, key CalendarKey) (*schedule.Calendar, error) {
+	if !tx.sees(key.Namespace) {
+		return nil, schedule.ErrNoCalendar
+	}
 	rows, err := tx.Query(ctx, query, key.Namespace, key.Name)
 	if err != nil {
 		return nil, wrap(err, "read the calendar")
@@ -129,8 +136,12 @@ WHERE c.namespace = $1 AND c.name > $2
 ORDER BY c.name
 LIMIT $3`
 
-// Calendars lists those of a namespace behind the name, ordered by name.
+// Calendars lists those of a namespace behind the name, ordered by name. The error is
+// schedule.ErrNoNamespace when the transaction doesn't see it.
 func (tx *Tx) Calendars(ctx context.Context, namespace, after string, limit int) ([]*schedule.Calendar, error) {
+	if !tx.sees(namespace) {
+		return nil, schedule.ErrNoNamespace
+	}
 	rows, err := tx.Query(ctx, listCalendars, namespace, after, limit)
 	if err != nil {
 		return nil, wrap(err, "list calendars")
@@ -151,8 +162,12 @@ func (tx *Tx) readCalendars(ctx context.Context, schedules []*schedule.Schedule)
 }
 
 // KeepCalendars fills in the calendars that the schedule names and keeps them from
-// being edited or deleted until the end of the transaction.
+// being edited or deleted until the end of the transaction. The error is
+// schedule.ErrNoNamespace when the transaction doesn't see its namespace.
 func (tx *Tx) KeepCalendars(ctx context.Context, s *schedule.Schedule) error {
+	if !tx.sees(s.Namespace) {
+		return schedule.ErrNoNamespace
+	}
 	return tx.fillCalendars(ctx, namedCalendars+"\nFOR SHARE OF c", []*schedule.Schedule{s})
 }
 

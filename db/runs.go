@@ -101,13 +101,14 @@ const listRuns = `
 SELECT schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why, job_id, until, count, created_at
 FROM riverbeat.runs
 WHERE schedule_id = $1 AND ($2::timestamptz IS NULL OR scheduled_for < $2)
+  AND ($4::text[] IS NULL OR namespace = ANY($4))
 ORDER BY scheduled_for DESC
 LIMIT $3`
 
 // Runs lists the ledger of one schedule, newest first. before is the last
 // ScheduledFor of the page before, or zero.
 func (tx *Tx) Runs(ctx context.Context, id schedule.ID, before time.Time, limit int) ([]schedule.Run, error) {
-	rows, err := tx.Query(ctx, listRuns, [16]byte(id), nullTime(before), limit)
+	rows, err := tx.Query(ctx, listRuns, [16]byte(id), nullTime(before), limit, tx.Namespaces)
 	if err != nil {
 		return nil, wrap(err, "list runs")
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -85,8 +86,12 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
         $20, $21, $22, $23, $24, $25, $26, $27, $28)`
 
 // InsertSchedule writes a new schedule; its triggers make the cursor. The error
-// is schedule.ErrNameTaken when the name is taken in the namespace.
+// is schedule.ErrNameTaken when the name is taken in the namespace, and
+// schedule.ErrNoNamespace when the transaction doesn't see it.
 func (tx *Tx) InsertSchedule(ctx context.Context, s *schedule.Schedule) error {
+	if !tx.sees(s.Namespace) {
+		return schedule.ErrNoNamespace
+	}
 	_, err := tx.Exec(ctx, insertSchedule, values(s)...)
 	return scheduleError(err, "insert the schedule")
 }
@@ -152,7 +157,7 @@ func fieldOf(constraint string) string {
 // Key names one schedule of a namespace, by its id or, when that is zero, by its
 // name.
 type Key struct {
-	Namespace string // empty: any
+	Namespace string // empty: any; of a name, Home of what the transaction sees
 	ID        schedule.ID
 	Name      string
 }
@@ -162,10 +167,10 @@ SELECT ` + scheduleColumns + `, ` + cursorColumns + `
 FROM riverbeat.schedules s JOIN riverbeat.cursors c ON c.schedule_id = s.id`
 
 const whereID = `
-WHERE s.id = $1 AND ($2 = '' OR s.namespace = $2)`
+WHERE s.id = $1 AND ($2 = '' OR s.namespace = $2) AND ($3::text[] IS NULL OR s.namespace = ANY($3))`
 
 const whereName = `
-WHERE s.name = $1 AND s.namespace = $2`
+WHERE s.name = $1 AND s.namespace = $2 AND ($3::text[] IS NULL OR s.namespace = ANY($3))`
 
 // Schedule reads one schedule and its calendars. The error is schedule.ErrNotFound when there is
 // none.
@@ -212,9 +217,9 @@ func (tx *Tx) KeepVersion(ctx context.Context, id schedule.ID, version int64) er
 }
 
 func (tx *Tx) schedule(ctx context.Context, key Key, lock string) (*schedule.Status, error) {
-	query, args := selectStatus+whereID+lock, []any{[16]byte(key.ID), key.Namespace}
+	query, args := selectStatus+whereID+lock, []any{[16]byte(key.ID), key.Namespace, tx.Namespaces}
 	if key.ID.IsZero() {
-		query, args = selectStatus+whereName+lock, []any{key.Name, key.Namespace}
+		query, args = selectStatus+whereName+lock, []any{key.Name, cmp.Or(key.Namespace, Home(tx.Namespaces)), tx.Namespaces}
 	}
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
@@ -253,7 +258,7 @@ type ListFilter struct {
 }
 
 const listSchedules = selectStatus + `
-WHERE ($1 = '' OR s.namespace = $1)
+WHERE ($1 = '' OR s.namespace = $1) AND %s
   AND ($2 = '' OR s.name = $2)
   AND ($3 = '' OR starts_with(s.name, $3))
   AND ($4::jsonb = '{}' OR s.labels @> $4::jsonb)
@@ -263,6 +268,19 @@ WHERE ($1 = '' OR s.namespace = $1)
 ORDER BY s.id
 LIMIT $8`
 
+// A page of each namespace, each by the index, of which the first rows are the page.
+const listWithin = `
+SELECT page.*
+FROM unnest($9::text[]) AS n (namespace)
+CROSS JOIN LATERAL (%s) page
+ORDER BY page.id
+LIMIT $8`
+
+// A plan for any namespaces and any limit walks through everybody's schedules by their
+// ids, whose order would do.
+const planForThese = `
+SET LOCAL plan_cache_mode = force_custom_plan`
+
 // Schedules lists what the filter lets through, ordered by id, without their
 // calendars.
 func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, error) {
@@ -270,8 +288,21 @@ func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, 
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	rows, err := tx.Query(ctx, listSchedules, f.Namespace, f.Name, f.NamePrefix, labels,
-		string(f.State), f.Kind, [16]byte(f.After), f.Limit)
+	within := tx.Namespaces
+	if f.Namespace != "" && tx.sees(f.Namespace) {
+		within = []string{f.Namespace}
+	}
+	query, args := fmt.Sprintf(listSchedules, "true"), []any{
+		f.Namespace, f.Name, f.NamePrefix, labels, string(f.State), f.Kind, [16]byte(f.After), f.Limit,
+	}
+	if within != nil {
+		query = fmt.Sprintf(listWithin, fmt.Sprintf(listSchedules, "s.namespace = n.namespace"))
+		args = append(args, within)
+		if _, err := tx.Exec(ctx, planForThese); err != nil {
+			return nil, wrap(err, "list schedules")
+		}
+	}
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, wrap(err, "list schedules")
 	}

@@ -6,23 +6,55 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
 // Store reads and writes riverbeat's tables.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool       *pgxpool.Pool
+	namespaces []string // nil: all
+}
 
 // NewStore is a Store over the pool, which stays the caller's.
 func NewStore(pool *pgxpool.Pool) *Store { return &Store{pool: pool} }
 
+// Within is the store as seen from these namespaces: for its transactions, what is
+// in others doesn't exist. nil is all of them.
+func (s *Store) Within(namespaces []string) *Store {
+	return &Store{pool: s.pool, namespaces: namespaces}
+}
+
 // Tx is one transaction. The embedded pgx.Tx is for those who must write in
 // the same transaction, as River does.
-type Tx struct{ pgx.Tx }
+type Tx struct {
+	pgx.Tx
+	// Namespaces are those that exist for whoever looks up schedules, calendars and
+	// runs, or makes new ones; nil: all. A statement that takes a caller's key or
+	// filter is to keep to them.
+	Namespaces []string
+}
+
+// Home is the namespace that is meant where none is named: the only one of these, else
+// the default one.
+func Home(namespaces []string) string {
+	if len(namespaces) == 1 {
+		return namespaces[0]
+	}
+	return schedule.DefaultNamespace
+}
+
+// sees reports whether the namespace exists for the transaction.
+func (tx *Tx) sees(namespace string) bool {
+	return tx.Namespaces == nil || slices.Contains(tx.Namespaces, namespace)
+}
 
 // begin opens a transaction with its limits in the same round trip. They are
 // SET LOCAL, so that they hold behind a transaction pooler too. A process that
@@ -96,7 +128,7 @@ func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) erro
 		return err
 	}
 	defer tx.Rollback(ctx)
-	if err := do(&Tx{tx}); err != nil {
+	if err := do(&Tx{Tx: tx, Namespaces: s.namespaces}); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
@@ -117,7 +149,7 @@ func (s *Store) begin(ctx context.Context, conn *pgxpool.Conn, begin string) (pg
 // Try runs do on a savepoint: what it has done is undone when it fails, and the
 // transaction goes on.
 func (tx *Tx) Try(ctx context.Context, do func(*Tx) error) error {
-	return pgx.BeginFunc(ctx, tx.Tx, func(nested pgx.Tx) error { return do(&Tx{nested}) })
+	return pgx.BeginFunc(ctx, tx.Tx, func(nested pgx.Tx) error { return do(&Tx{Tx: nested, Namespaces: tx.Namespaces}) })
 }
 
 // Ping reports whether the database answers.

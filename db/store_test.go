@@ -521,7 +521,7 @@ func TestWhatADispatchReadsIsFoundByIndexes(t *testing.T) {
 		most      int // buffers
 	}{
 		"claim":     {db.ClaimDue, `1000, interval '0 s', interval '10 s'`, 40},
-		"catch-up":  {db.SelectBehind, `'', interval '10 s', 100000, 1000`, 40},
+		"catch-up":  {db.SelectBehind, `'', interval '10 s', 100000, 1000, NULL`, 40},
 		"last jobs": {db.SelectLastJobs, `ARRAY['00000000-0000-0000-0000-000000000001'::uuid], ARRAY[17::bigint]`, 40},
 	} {
 		_, err := conn.Exec(t.Context(), `DEALLOCATE ALL; PREPARE statement AS `+row.statement)

@@ -33,6 +33,7 @@ const maxBodyBytes = 1 << 20
 // Config is what the API is made of.
 type Config struct {
 	Service   *app.Service // nil: only health and metrics
+	Door      *app.Door    // says who somebody is; nil: nobody is let in but to the health checks
 	Version   string       // of the program
 	LocalOnly bool         // the server listens on this machine alone
 	RiverUI   http.Handler // under /riverui/; nil: none
@@ -40,6 +41,12 @@ type Config struct {
 	// Ready says how the parts are that /readyz reports; nil: there are none.
 	Ready func(ctx context.Context) []Check
 	Log   *slog.Logger
+
+	// How many requests a second are taken with one token, and from one address without
+	// a valid one; 0: however many.
+	TokenRate, AddressRate int
+	// TrustedProxies are believed when they say for whom they ask.
+	TrustedProxies []netip.Prefix
 }
 
 // Check is how one part is.
@@ -52,7 +59,10 @@ type Check struct {
 
 type api struct {
 	Config
-	huma huma.API
+	huma      huma.API
+	tokens    *buckets[schedule.ID]
+	addresses *buckets[netip.Prefix]
+	health    healthCache
 }
 
 // New is the handler of the whole HTTP side.
@@ -64,8 +74,8 @@ func New(config Config) http.Handler {
 	// gin would take a + for a space.
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash = false
-	a := &api{Config: config}
-	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
+	a := &api{Config: config, tokens: newBuckets[schedule.ID](config.TokenRate), addresses: newBuckets[netip.Prefix](config.AddressRate)}
+	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.admit, a.checkQuery, a.requireJSON, chooseLanguage)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
@@ -74,16 +84,19 @@ func New(config Config) http.Handler {
 	})
 
 	a.huma = humagin.New(engine, humaConfig(config.Version))
+	a.huma.UseMiddleware(a.gate)
 	a.routes()
+	a.signInRoutes(engine)
 
 	engine.GET("/docs", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/docs/") })
 	engine.GET("/docs/*path", gin.WrapH(relaxed(docs())))
 	if config.Metrics != nil {
-		engine.GET("/metrics", gin.WrapH(config.Metrics))
+		engine.GET("/metrics", gin.WrapH(withoutSecrets(config.Metrics)))
 	}
 	if config.RiverUI != nil {
-		engine.Any("/riverui", gin.WrapH(relaxed(config.RiverUI)))
-		engine.Any("/riverui/*path", gin.WrapH(relaxed(config.RiverUI)))
+		pages := gin.WrapH(relaxed(withoutSecrets(config.RiverUI)))
+		engine.Any("/riverui", pages)
+		engine.Any("/riverui/*path", pages)
 	}
 	return engine
 }
@@ -93,6 +106,10 @@ func humaConfig(version string) huma.Config {
 	config.Info.Description = "Schedules that become River jobs. Times are RFC 3339, in UTC on the way out; durations are like 90s, 15m, 24h."
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {
+		Type: "http", Scheme: "bearer", BearerFormat: "rb_…",
+		Description: "An API token: `riverbeat token create` makes one. It has scopes, each its own, and may be limited to namespaces, job kinds and queues; outside its namespaces everything is a 404.",
+	}}
 	// Bodies are taken as they are: their handlers decode them strictly.
 	jsonFormat := huma.DefaultJSONFormat
 	jsonFormat.Unmarshal = func(raw []byte, v any) error {
@@ -123,6 +140,10 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 	op.SkipValidateBody = true
 	op.MaxBodyBytes = maxBodyBytes
 	op.BodyReadTimeout = 15 * time.Second
+	if scope, none := scopeOf(&op); !none {
+		op.Security = needs(scope)
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
+	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		var later *pending
@@ -155,7 +176,7 @@ func (a *api) logRequests(c *gin.Context) {
 		level = slog.LevelDebug
 	}
 	a.Log.Log(c, level, "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
-		"bytes", c.Writer.Size(), "took", time.Since(begun), "request_id", id)
+		"bytes", c.Writer.Size(), "took", time.Since(begun), "request_id", id, "token_id", tokenIDOf(c))
 }
 
 // requestIDKey is where a request's context holds its id.
@@ -181,7 +202,7 @@ func (a *api) recover(c *gin.Context) {
 // the server is for this machine alone: a page whose name was pointed here after
 // it was loaded would otherwise count as ours.
 func (a *api) refuseForeignHosts(c *gin.Context) {
-	if !a.LocalOnly {
+	if !a.LocalOnly || a.trusts(peer(c.Request)) {
 		return
 	}
 	host := c.Request.Host
@@ -287,6 +308,17 @@ func (a *api) requireJSON(c *gin.Context) {
 	}
 }
 
+// withoutSecrets keeps from pages that aren't ours what they have no use for, and
+// bodies that are too large.
+func withoutSecrets(pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Authorization")
+		r.Header.Del("Cookie")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		pages.ServeHTTP(w, r)
+	})
+}
+
 func (a *api) abort(c *gin.Context, p *problem) {
 	c.Abort()
 	if !c.Writer.Written() {
@@ -300,6 +332,9 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 		text = []byte("{}")
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
 	w.WriteHeader(p.Status)
 	_, _ = io.WriteString(w, string(text)+"\n") // a client that left needs no answer
 }

@@ -54,8 +54,11 @@ func setup(t *testing.T) *fixture {
 
 func newHandler(t testing.TB, pool *pgxpool.Pool, announce func(schedule.Change)) http.Handler {
 	t.Helper()
-	return New(Config{Service: newService(t, pool, announce), Version: "test", Log: dbtest.Log(t)})
+	return New(Config{Service: newService(t, pool, announce), Door: openDoor(pool), Version: "test", Log: dbtest.Log(t)})
 }
+
+// openDoor takes who brings no token for the operator, until there is one.
+func openDoor(pool *pgxpool.Pool) *app.Door { return app.NewDoor(db.NewStore(pool), true, discard()) }
 
 func newService(t testing.TB, pool *pgxpool.Pool, announce func(schedule.Change)) *app.Service {
 	t.Helper()

@@ -140,14 +140,14 @@ func decodeCalendar(raw []byte, key app.CalendarKey) (schedule.Calendar, error) 
 // CalendarParams name the calendar that a request is about.
 type CalendarParams struct {
 	Name      string `path:"name" example:"jp-holidays"`
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"default when it is left out."`
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
 }
 
-func (p *CalendarParams) key() (app.CalendarKey, error) {
+func (p *CalendarParams) key(ctx context.Context) (app.CalendarKey, error) {
 	if !schedule.ValidNamespace(p.Name) { // their names look alike
 		return app.CalendarKey{}, schedule.ErrNoCalendar
 	}
-	return app.CalendarKey{Namespace: cmp.Or(p.Namespace, schedule.DefaultNamespace), Name: p.Name}, nil
+	return app.CalendarKey{Namespace: home(ctx, p.Namespace), Name: p.Name}, nil
 }
 
 // calendarAnswer is one calendar.
@@ -170,7 +170,7 @@ type createCalendarInput struct {
 }
 
 func (a *api) createCalendar(ctx context.Context, in *createCalendarInput) (*calendarAnswer, error) {
-	calendar, err := decodeCalendar(in.Body.raw, app.CalendarKey{Namespace: schedule.DefaultNamespace})
+	calendar, err := decodeCalendar(in.Body.raw, app.CalendarKey{Namespace: home(ctx, "")})
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (a *api) createCalendar(ctx context.Context, in *createCalendarInput) (*cal
 
 type calendarsInput struct {
 	PageParams
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"default when it is left out."`
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
 }
 
 type calendarsAnswer struct {
@@ -203,7 +203,7 @@ func (a *api) listCalendars(ctx context.Context, in *calendarsInput) (*calendars
 	if err != nil || len(after) > 0 && !schedule.ValidNamespace(string(after)) {
 		return nil, errPageToken
 	}
-	page, more, err := a.Service.Calendars(ctx, cmp.Or(in.Namespace, schedule.DefaultNamespace), string(after), in.size())
+	page, more, err := a.Service.Calendars(ctx, home(ctx, in.Namespace), string(after), in.size())
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (a *api) listCalendars(ctx context.Context, in *calendarsInput) (*calendars
 }
 
 func (a *api) getCalendar(ctx context.Context, in *CalendarParams) (*calendarAnswer, error) {
-	key, err := in.key()
+	key, err := in.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ type CalendarWrite struct {
 
 // editCalendar changes the calendar that the write names.
 func (a *api) editCalendar(ctx context.Context, in *CalendarWrite, change func(*schedule.Calendar) error) (*calendarAnswer, error) {
-	key, err := in.key()
+	key, err := in.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (a *api) patchCalendar(ctx context.Context, in *patchCalendarInput) (*calen
 }
 
 func (a *api) deleteCalendar(ctx context.Context, in *CalendarWrite) (*deletedAnswer, error) {
-	key, err := in.key()
+	key, err := in.key(ctx)
 	if err != nil {
 		return nil, err
 	}

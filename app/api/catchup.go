@@ -19,7 +19,7 @@ func (a *api) catchUpRoutes() {
 }
 
 type catchUpInput struct {
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces when it is left out."`
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces that the token sees when it is left out."`
 }
 
 // catchUpDocument is what is owed, in JSON.
@@ -30,7 +30,7 @@ type catchUpDocument struct {
 	RunsOf        int64      `json:"runs_of" doc:"For how many of the schedules runs were counted, from the one that is due first."`
 	Oldest        *time.Time `json:"oldest" doc:"The first instant that is owed; null: nothing is."`
 	Rate          int        `json:"rate" doc:"Runs a second, over all namespaces: RIVERBEAT_CATCH_UP_RATE."`
-	EndsAt        *time.Time `json:"ends_at" doc:"About when all is made up for; null: nothing is owed."`
+	EndsAt        *time.Time `json:"ends_at" doc:"About when all is made up for; null: nothing is owed. To a token that is limited to namespaces, as if nobody else were owed anything."`
 }
 
 type catchUpAnswer struct{ Body catchUpDocument }

@@ -32,7 +32,8 @@ func FuzzCreate(f *testing.F) {
 	f.Add([]byte(minimal("\u2028\ufeff\u202e", "")))
 	f.Add([]byte(top(`"misfire_grace": "0.000001s", "overlap_stale_after": "3650d", "labels": {"\\": "'"}`)))
 
-	handler := New(Config{Service: newService(f, dbtest.Pool(f), nil), Log: discard()})
+	pool := dbtest.Pool(f)
+	handler := New(Config{Service: newService(f, pool, nil), Door: openDoor(pool), Log: discard()})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		do := func(method, path, body string) *httptest.ResponseRecorder {
 			request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))

@@ -67,15 +67,20 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
-// serve is a fixture over this configuration, without a database of its own.
+// serve is a fixture over this configuration. Its open door has a database that is
+// there, whatever the service has.
 func serve(t *testing.T, config Config) (*fixture, *logged) {
 	t.Helper()
 	log := &logged{}
 	config.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	config.Door = openDoor(dbtest.Pool(t))
 	f := &fixture{server: httptest.NewServer(New(config))}
 	t.Cleanup(f.server.Close)
 	return f, log
 }
+
+// anID is the id of nothing.
+const anID = "00000000-0000-4000-8000-000000000001"
 
 // requests are one to every route that needs the database.
 var requests = []struct{ method, path, body string }{
@@ -98,6 +103,10 @@ var requests = []struct{ method, path, body string }{
 	{"PUT", "/v1/calendars/c", "{}"},
 	{"PATCH", "/v1/calendars/c", "{}"},
 	{"DELETE", "/v1/calendars/c", ""},
+	{"GET", "/v1/tokens", ""},
+	{"POST", "/v1/tokens", `{"name": "t", "scopes": ["read"]}`},
+	{"GET", "/v1/tokens/" + anID, ""},
+	{"DELETE", "/v1/tokens/" + anID, ""},
 }
 
 func TestAFaultCarriesNoDetail(t *testing.T) {
@@ -166,7 +175,8 @@ func TestARowThatStaysLockedIsA503(t *testing.T) {
 func TestAClientThatLeftIsNoFault(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
-	handler := New(Config{Service: newService(t, dbtest.Pool(t), nil), Log: slog.New(slog.NewJSONHandler(log, nil))})
+	pool := dbtest.Pool(t)
+	handler := New(Config{Service: newService(t, pool, nil), Door: openDoor(pool), Log: slog.New(slog.NewJSONHandler(log, nil))})
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
 	recorder := httptest.NewRecorder()
@@ -302,6 +312,7 @@ type document struct {
 type operation struct {
 	OperationID string
 	Summary     string
+	Security    []map[string][]string
 	Parameters  []struct {
 		Name, In string
 	}
@@ -353,7 +364,7 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 	}
 	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true, "POST /v1/calendars/{name}/import": true}
 	for _, r := range requests {
-		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}").Replace(r.path)] = true
+		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", anID, "{id}").Replace(r.path)] = true
 	}
 	equal(t, "routes", got, want)
 }

@@ -50,7 +50,7 @@ type previewAnswer struct {
 }
 
 func (a *api) preview(ctx context.Context, in *struct{ Body body[previewDocument] }) (*previewAnswer, error) {
-	document := previewDocument{Namespace: schedule.DefaultNamespace}
+	document := previewDocument{Namespace: home(ctx, "")}
 	if err := in.Body.decode(&document); err != nil {
 		return nil, err
 	}

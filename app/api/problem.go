@@ -29,6 +29,7 @@ type problem struct {
 	Errors []fieldProblem `json:"errors,omitempty" doc:"The fields that are wrong, when there are any."`
 
 	retryAfter string
+	challenge  string // what WWW-Authenticate says
 }
 
 // fieldProblem is one field that is wrong. The value isn't repeated: it may be a
@@ -45,10 +46,14 @@ func (p *problem) GetStatus() int { return p.Status }
 
 // GetHeaders is huma.HeadersError.
 func (p *problem) GetHeaders() http.Header {
-	if p.retryAfter == "" {
-		return nil
+	headers := http.Header{}
+	if p.retryAfter != "" {
+		headers.Set("Retry-After", p.retryAfter)
 	}
-	return http.Header{"Retry-After": {p.retryAfter}}
+	if p.challenge != "" {
+		headers.Set("WWW-Authenticate", p.challenge)
+	}
+	return headers
 }
 
 // ContentType is huma.ContentTypeFilter.
@@ -74,11 +79,20 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 	var invalid *schedule.InvalidError
 	var used *schedule.CalendarUsedError
 	var blocked *schedule.BlockedError
+	var lacking *app.ForbiddenError
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &invalid):
 		return invalidProblem(invalid.Fields)
+	case errors.As(err, &lacking):
+		return forbidden(lacking)
+	case errors.Is(err, schedule.ErrNoNamespace):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such namespace for this token."}
+	case errors.Is(err, app.ErrNoToken):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such token, or it is revoked already."}
+	case errors.Is(err, app.ErrTooManyTokens):
+		return &problem{Status: http.StatusConflict, Detail: sentence(err.Error())}
 	case errors.Is(err, schedule.ErrNotFound):
 		return &problem{Status: http.StatusNotFound, Detail: "There is no such schedule."}
 	case errors.Is(err, schedule.ErrNameTaken):

@@ -54,14 +54,17 @@ type schedulerDocument struct {
 	Tzdata     string         `json:"tzdata" doc:"Version of its time zone data." example:"2026f"`
 	Paths      []pathDocument `json:"paths" nullable:"false"`
 	LookedAt   *time.Time     `json:"looked_at" doc:"Its last look at the database."`
-	LagSeconds float64        `json:"lag_seconds" doc:"How long the first due run had been waiting then."`
+	LagSeconds *float64       `json:"lag_seconds" doc:"How long the first due run had been waiting then; null when it hasn't looked, and, as looked_at is, to a token that is limited to namespaces."`
 }
 
 func toSchedulerDocument(s *app.Scheduler) schedulerDocument {
 	d := schedulerDocument{
 		ID: s.ID.String(), Host: s.Host, PID: s.PID, StartedAt: s.StartedAt, SeenAt: s.SeenAt, Alive: s.Alive,
-		Version: s.Version, Tzdata: s.Zones, LookedAt: optionalTime(s.LookedAt), LagSeconds: s.Lag.Seconds(),
+		Version: s.Version, Tzdata: s.Zones, LookedAt: optionalTime(s.LookedAt),
 		Paths: make([]pathDocument, len(s.Paths)),
+	}
+	if !s.LookedAt.IsZero() {
+		d.LagSeconds = new(s.Lag.Seconds())
 	}
 	for i, p := range s.Paths {
 		d.Paths[i] = pathDocument{

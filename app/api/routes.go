@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -31,6 +30,7 @@ func (a *api) routes() {
 		a.calendarRoutes()
 		a.propagationRoutes()
 		a.catchUpRoutes()
+		a.tokenRoutes()
 	}
 }
 
@@ -90,17 +90,17 @@ func (a *api) scheduleRoutes() {
 		Summary: "List a schedule's runs, newest first", Errors: []int{404, 422, 503},
 	}, a.runs)
 	handle(a, huma.Operation{
-		OperationID: "preview", Method: http.MethodPost, Path: "/v1/preview", Tags: []string{"preview"},
+		OperationID: "preview", Method: http.MethodPost, Path: "/v1/preview", Tags: []string{"preview"}, Security: needs(app.ScopeRead),
 		Summary: "Show when a spec or a schedule would run", Description: "Nothing is stored.", Errors: []int{400, 404, 413, 415, 422, 503},
 	}, a.preview)
 }
 
 func (a *api) healthRoutes() {
 	handle(a, huma.Operation{
-		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: []string{"health"}, Summary: "Is the process alive?",
+		OperationID: "livez", Method: http.MethodGet, Path: "/livez", Tags: []string{"health"}, Security: nothing, Summary: "Is the process alive?",
 	}, a.livez)
 	handle(a, huma.Operation{
-		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{"health"},
+		OperationID: "readyz", Method: http.MethodGet, Path: "/readyz", Tags: []string{"health"}, Security: nothing,
 		Summary: "Is everything there that is needed?", Errors: []int{503},
 	}, a.readyz)
 }
@@ -110,7 +110,7 @@ func (a *api) healthRoutes() {
 // ScheduleParams name the schedule that a request is about.
 type ScheduleParams struct {
 	ID        string `path:"id" doc:"The id, or name: and the name, escaped." example:"name:nightly-report"`
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"Where a name is looked up; default when it is left out."`
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"Where a name is looked up; when it is left out, the token's only namespace, else default."`
 }
 
 func (p *ScheduleParams) key() (app.Key, error) {
@@ -122,13 +122,13 @@ func (p *ScheduleParams) key() (app.Key, error) {
 }
 
 // scheduleKey reads the text of a field that names a schedule of the namespace,
-// which may be empty: then names are those of the default one.
+// which may be empty: then names are those of the caller's own.
 func scheduleKey(field, text, namespace string) (app.Key, error) {
 	if name, ok := strings.CutPrefix(text, "name:"); ok {
 		if !storable(name) {
 			return app.Key{}, schedule.ErrNotFound
 		}
-		return app.Key{Namespace: cmp.Or(namespace, schedule.DefaultNamespace), Name: name}, nil
+		return app.Key{Namespace: namespace, Name: name}, nil
 	}
 	id, err := uuid.Parse(text)
 	if err != nil || len(text) != 36 {
@@ -181,7 +181,7 @@ type createInput struct {
 }
 
 func (a *api) create(ctx context.Context, in *createInput) (*scheduleAnswer, error) {
-	definition, err := decodeDefinition(in.Body.raw, schedule.DefaultNamespace)
+	definition, err := decodeDefinition(in.Body.raw, home(ctx, ""))
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ var errPageToken = schedule.Invalid("page_token", "must be the next_page_token o
 
 type listInput struct {
 	PageParams
-	Namespace  string   `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces when it is left out."`
+	Namespace  string   `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces that the token sees when it is left out."`
 	Name       string   `query:"name" maxLength:"120"`
 	NamePrefix string   `query:"name_prefix" maxLength:"120"`
 	Label      []string `query:"label,explode" nullable:"false" maxItems:"16" doc:"key:value; given several times, all must hold."`
@@ -530,7 +530,7 @@ func (a *api) readyz(ctx context.Context, _ *struct{}) (*readyzAnswer, error) {
 	out.Body.Status, out.Body.Checks = "ok", map[string]string{}
 	var checks []Check
 	if a.Ready != nil {
-		checks = a.Ready(ctx)
+		checks = a.health.checks(ctx, a.Ready)
 	}
 	for _, check := range checks {
 		out.Body.Checks[check.Part] = "ok"

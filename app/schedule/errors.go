@@ -11,6 +11,8 @@ import (
 var (
 	// ErrNotFound: no such schedule in the caller's namespace.
 	ErrNotFound = errors.New("no such schedule")
+	// ErrNoNamespace: the caller has no such namespace.
+	ErrNoNamespace = errors.New("no such namespace")
 	// ErrNoCalendar: no such calendar in the caller's namespace.
 	ErrNoCalendar = errors.New("no such calendar")
 	// ErrCalendarTaken: the namespace has a calendar of the name.

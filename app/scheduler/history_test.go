@@ -300,7 +300,7 @@ func (w *world) do(r randomly, h *history) error {
 	if h.gone {
 		return nil
 	}
-	ctx := context.Background()
+	ctx := app.WithCaller(context.Background(), app.Operator("test"))
 	key := app.Key{ID: h.definition.ID}
 	sql := r.IntN(2) == 0
 	edit := func(what string, change func(*schedule.Schedule)) (err error) {

@@ -32,6 +32,11 @@ type Config struct {
 	Addr  string
 	Roles []string
 
+	Auth             string
+	RateLimitToken   int
+	RateLimitAddress int
+	TrustedProxies   []netip.Prefix
+
 	PollInterval      time.Duration
 	MinSyncInterval   time.Duration
 	HeartbeatInterval time.Duration
@@ -65,6 +70,12 @@ const (
 	notifyFallback = "fallback"
 )
 
+// What auth may be.
+const (
+	authLoopbackOpen = "loopback-open"
+	authRequired     = "required"
+)
+
 // flags declares every setting with its default and its reason. The variable of
 // a flag is its name in capitals behind RIVERBEAT_, but for the three that other
 // programs know too.
@@ -78,6 +89,10 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
 	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
 	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
+	f.StringVar(&c.Auth, "auth", authLoopbackOpen, "who needs an API token: loopback-open, everybody but this machine while there is none and addr is a loopback address; or required, everybody")
+	f.IntVar(&c.RateLimitToken, "rate-limit-token", 500, "how many requests a second are taken with one API token, twice as many at once; 0: however many")
+	f.IntVar(&c.RateLimitAddress, "rate-limit-address", 50, "how many requests a second without a valid API token are taken from one address, twice as many at once; a wrong token counts for ten; 0: however many")
+	f.Var((*networks)(&c.TrustedProxies), "trusted-proxies", "networks of proxies that are believed when X-Forwarded-For and X-Forwarded-Proto say for whom they ask, separated by commas")
 	f.DurationVar(&c.PollInterval, "poll-interval", scheduler.DefaultPollInterval, "how often a scheduler looks at everything, should every message be lost")
 	c.MinSyncInterval = scheduler.DefaultMinSyncInterval
 	f.Var((*seconds)(&c.MinSyncInterval), "min-sync-interval", "how far apart messages may make a scheduler look at everything; a bare number means seconds")
@@ -164,6 +179,15 @@ func (c *Config) check() error {
 	if _, port, err := net.SplitHostPort(c.Addr); err != nil || !isPort(port) {
 		add("addr", `must be host:port, such as "127.0.0.1:8080"`)
 	}
+	if c.Auth != authLoopbackOpen && c.Auth != authRequired {
+		add("auth", "must be loopback-open or required")
+	}
+	if c.RateLimitToken < 0 || c.RateLimitToken > maxRateLimit {
+		add("rate-limit-token", fmt.Sprintf("must be from 0 to %d", maxRateLimit))
+	}
+	if c.RateLimitAddress < 0 || c.RateLimitAddress > maxRateLimit {
+		add("rate-limit-address", fmt.Sprintf("must be from 0 to %d", maxRateLimit))
+	}
 	if c.PollInterval < 100*time.Millisecond {
 		add("poll-interval", "must be at least 100ms")
 	}
@@ -209,6 +233,9 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// maxRateLimit is more than one process serves.
+const maxRateLimit = 1_000_000
 
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)

@@ -48,10 +48,11 @@ func newHouse(t *testing.T) *house {
 
 // process is one running riverbeat.
 type process struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	base string // of its HTTP server
-	done chan struct{}
+	t     *testing.T
+	cmd   *exec.Cmd
+	base  string // of its HTTP server
+	token string // that is sent to it; empty: none
+	done  chan struct{}
 
 	mu    sync.Mutex
 	lines []string
@@ -199,6 +200,9 @@ func (p *process) ask(method, path string, body any, status int) map[string]any 
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if p.token != "" {
+		request.Header.Set("Authorization", "Bearer "+p.token)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

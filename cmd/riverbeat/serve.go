@@ -85,9 +85,10 @@ type server struct {
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
-	service       *app.Service     // nil without the role api
-	redisIsHeard  atomic.Bool      // by every live scheduler
-	anew          sync.WaitGroup   // announcements that are made anew
+	door          *app.Door
+	service       *app.Service   // nil without the role api
+	redisIsHeard  atomic.Bool    // by every live scheduler
+	anew          sync.WaitGroup // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
 }
@@ -120,6 +121,11 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		}
 		defer func() { err = errors.Join(err, s.redis.Close()) }()
 	}
+	open := p.config.Auth == authLoopbackOpen && p.config.isLocal()
+	s.door = app.NewDoor(s.store, open, p.log)
+	if err := s.checkTokens(ctx); err != nil {
+		return err
+	}
 	if err := s.build(); err != nil {
 		return err
 	}
@@ -133,6 +139,9 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.Addr)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w", err)
+	}
+	if addr, ok := listener.Addr().(*net.TCPAddr); open && (!ok || !addr.IP.IsLoopback()) { // localhost may be anything
+		return errors.Join(&configError{fmt.Errorf("%s: is %s, which isn't a loopback address", variable("addr"), listener.Addr())}, listener.Close())
 	}
 	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
 	logZones(p.log, p.zones, time.Now())
@@ -153,12 +162,34 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		if !s.waitForSchema(ctx) {
 			return nil
 		}
+		if err := s.checkTokens(ctx); err != nil {
+			return err
+		}
 		p.log.Info("riverbeat is ready")
 		return s.runRoles(ctx)
 	})
 	err = group.Wait()
 	p.log.Info("riverbeat has stopped")
 	return err
+}
+
+// checkTokens refuses to be reached by others while nobody could be let in. Where the
+// database can't say, it is asked again when it can; until then nobody is let in.
+func (s *server) checkTokens(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	some, err := s.store.HaveTokens(ctx)
+	switch {
+	case err != nil || some:
+		return nil
+	case s.config.isLocal():
+		if s.config.Auth == authRequired {
+			s.log.Warn("there is no API token, so nobody is let in: make one with `riverbeat token create`")
+		}
+		return nil
+	}
+	return &configError{fmt.Errorf("%s: is %s, where others than this machine reach it, and there is no API token by which to let anybody in: "+
+		"make one with `riverbeat token create --name me --scopes read,write,admin`, or listen on 127.0.0.1", variable("addr"), s.config.Addr)}
 }
 
 // build makes the parts; none of them does anything yet.
@@ -264,6 +295,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	config := api.Config{
 		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+		Door:    s.door, TokenRate: s.config.RateLimitToken, AddressRate: s.config.RateLimitAddress, TrustedProxies: s.config.TrustedProxies,
 	}
 	if s.config.has(roleAPI) {
 		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
@@ -396,6 +428,7 @@ func (s *server) runRoles(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.door.Run(ctx); return nil })
 	if s.scheduler != nil {
 		group.Go(func() error { return s.scheduler.Run(ctx) })
 		group.Go(func() error { return s.housekeeper.Run(ctx) })
