@@ -65,7 +65,7 @@ func New(config Config) http.Handler {
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash = false
 	a := &api{Config: config}
-	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
+	engine.Use(a.logRequests, a.recover, asOperator, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.checkQuery, a.requireJSON, chooseLanguage)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
