@@ -77,7 +77,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT scheduled_for, until
         FROM riverbeat.runs
-        WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up')
+        WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up', 'backfill')
         -- Two, since what calendars took away among missed ones is a line of its own
         -- that begins later than theirs and may end sooner.
         ORDER BY scheduled_for DESC

@@ -45,14 +45,14 @@ func TestARunHasTheArgumentsThatItIsAskedForWithAsAWhole(t *testing.T) {
 
 	stored := f.stored(t)
 	for body, field := range map[string]string{
-		`{"args": {"url": "ftp://example.com"}}`:                     "args.url",
-		`{"args": {}}`:                                               "args.url",
-		`{"args": {"url": "https://example.com", "x": 1}}`:           "args.x",
-		`{"args": 5}`:                                                "args",
-		`{"args": [1]}`:                                              "args",
+		`{"args": {"url": "ftp://example.com"}}`:           "args.url",
+		`{"args": {}}`:                                     "args.url",
+		`{"args": {"url": "https://example.com", "x": 1}}`: "args.x",
+		`{"args": 5}`:                                      "args",
+		`{"args": [1]}`:                                    "args",
 		`{"args": {"url": "https://example.com", "body": "\u0000"}}`: "args",
 		`{"args": {"body": "` + strings.Repeat("x", 70000) + `"}}`:   "args",
-		`{"arguments": {}}`:                                          "arguments",
+		`{"arguments": {}}`: "arguments",
 	} {
 		f.do(t, "POST", path(o)+"/run", body).refused(t, http.StatusUnprocessableEntity, field)
 	}
