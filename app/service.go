@@ -75,12 +75,20 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 // write runs do in one transaction and announces what do says has changed, after
 // the commit; nil: nothing.
 func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, error)) error {
+	return s.writeIn(ctx, func(ctx context.Context, quiet bool, do func(*db.Tx) error) error {
+		if quiet {
+			return s.store.InQuietTx(ctx, do)
+		}
+		return s.store.InTx(ctx, do)
+	}, do)
+}
+
+// writeIn is write by a transaction of its own kind, which is told whether to send
+// no NOTIFY.
+func (s *Service) writeIn(ctx context.Context, in func(context.Context, bool, func(*db.Tx) error) error, do func(*db.Tx) (*schedule.Change, error)) error {
 	var change *schedule.Change
-	in, alone := s.store.InTx, s.config.Alone()
-	if alone {
-		in = s.store.InQuietTx
-	}
-	err := in(ctx, func(tx *db.Tx) (err error) {
+	alone := s.config.Alone()
+	err := in(ctx, alone, func(tx *db.Tx) (err error) {
 		if change, err = do(tx); err != nil {
 			change = nil
 		}

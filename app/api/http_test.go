@@ -94,6 +94,8 @@ var requests = []struct{ method, path, body string }{
 	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/cancel", ""},
 	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/retry", ""},
 	{"GET", "/v1/runs", ""},
+	{"POST", "/v1/schedules/pause", `{"namespace": "default"}`},
+	{"POST", "/v1/schedules/resume", `{"namespace": "default"}`},
 	{"POST", "/v1/schedules/name:n/backfill", `{"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}`},
 	{"GET", "/v1/schedules/name:n/propagation", ""},
 	{"GET", "/v1/schedulers", ""},
@@ -371,7 +373,8 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 	taken := 0
 	// In the order in which they make sense: there must be something to edit.
 	for _, r := range []struct{ method, path string }{
-		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/schedules/{id}/run"}, {"POST", "/v1/schedules/{id}/backfill"}, {"POST", "/v1/preview"},
+		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/schedules/{id}/run"}, {"POST", "/v1/schedules/{id}/backfill"},
+		{"POST", "/v1/schedules/pause"}, {"POST", "/v1/schedules/resume"}, {"POST", "/v1/preview"},
 		{"POST", "/v1/calendars"}, {"PUT", "/v1/calendars/{name}"}, {"PATCH", "/v1/calendars/{name}"},
 	} {
 		o := d.Paths[r.path][strings.ToLower(r.method)]
@@ -395,7 +398,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "examples", taken, 12)
+	equal(t, "examples", taken, 14)
 
 	// Whatever an answer holds is described.
 	o := f.get(t, "name:nightly-report")

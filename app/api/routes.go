@@ -33,6 +33,7 @@ func (a *api) routes() {
 		a.catchUpRoutes()
 		a.runRoutes()
 		a.backfillRoutes()
+		a.bulkRoutes()
 	}
 }
 
