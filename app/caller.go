@@ -119,6 +119,15 @@ func (s *Service) read(ctx context.Context, do func(*db.Tx) error) error {
 	return store.InTx(ctx, do)
 }
 
+// act is read for a caller with the scope write, who changes no schedule.
+func (s *Service) act(ctx context.Context, do func(*db.Tx) error) error {
+	store, err := s.as(ctx, ScopeWrite)
+	if err != nil {
+		return err
+	}
+	return store.InTx(ctx, do)
+}
+
 // may refuses who lacks the scope, or doesn't see the namespace: a *ForbiddenError or
 // schedule.ErrNoNamespace.
 func may(ctx context.Context, scope Scope, namespace string) error {

@@ -29,6 +29,9 @@ type Jobs interface {
 	Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueue) ([]int64, error)
 	// Cancel cancels jobs within the transaction, those that aren't finished.
 	Cancel(ctx context.Context, tx pgx.Tx, jobs []int64) error
+	// Retry makes a job available at once within the transaction, unless it is
+	// running.
+	Retry(ctx context.Context, tx pgx.Tx, job int64) error
 	// CheckArgs says what is wrong with the args of a kind that it works itself;
 	// nothing for the kinds of others.
 	CheckArgs(kind string, args json.RawMessage) []schedule.FieldError
@@ -74,16 +77,24 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 // write runs do in one transaction, for a caller with the scope write, and announces
 // what do says has changed, after the commit; nil: nothing.
 func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, error)) error {
+	return s.writeIn(ctx, func(store *db.Store, ctx context.Context, quiet bool, do func(*db.Tx) error) error {
+		if quiet {
+			return store.InQuietTx(ctx, do)
+		}
+		return store.InTx(ctx, do)
+	}, do)
+}
+
+// writeIn is write by a transaction of its own kind, which is told whether to send
+// no NOTIFY.
+func (s *Service) writeIn(ctx context.Context, in func(*db.Store, context.Context, bool, func(*db.Tx) error) error, do func(*db.Tx) (*schedule.Change, error)) error {
 	store, err := s.as(ctx, ScopeWrite)
 	if err != nil {
 		return err
 	}
 	var change *schedule.Change
-	in, alone := store.InTx, s.config.Alone()
-	if alone {
-		in = store.InQuietTx
-	}
-	err = in(ctx, func(tx *db.Tx) (err error) {
+	alone := s.config.Alone()
+	err = in(store, ctx, alone, func(tx *db.Tx) (err error) {
 		if change, err = do(tx); err != nil {
 			change = nil
 		}
@@ -316,63 +327,6 @@ func (s *Service) Delete(ctx context.Context, key Key, version int64, cancelJobs
 	return transaction, err
 }
 
-// RunNow enqueues one run at once, also of a paused or completed schedule. It
-// leaves the schedule's own runs as they are. Its overlap policy is passed over
-// unless respectOverlap. The error may be schedule.ErrNotFound,
-// schedule.ErrInvalidState or a *schedule.BlockedError.
-func (s *Service) RunNow(ctx context.Context, key Key, respectOverlap bool) (schedule.Run, error) {
-	for later := time.Duration(0); ; later += time.Microsecond {
-		run, err := s.runNow(ctx, key, respectOverlap, later)
-		// Two that came in the same microsecond.
-		if db.UniqueViolation(err) == "runs_pkey" && later < 10*time.Microsecond {
-			continue
-		}
-		return run, err
-	}
-}
-
-func (s *Service) runNow(ctx context.Context, key Key, respectOverlap bool, later time.Duration) (run schedule.Run, err error) {
-	store, err := s.as(ctx, ScopeWrite)
-	if err != nil {
-		return run, err
-	}
-	err = store.InTx(ctx, func(tx *db.Tx) error {
-		status, err := tx.KeepSchedule(ctx, key)
-		if err != nil {
-			return err
-		}
-		if err := CallerOf(ctx).CheckJob(&status.Schedule.Job); err != nil {
-			return err
-		}
-		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
-			return schedule.ErrInvalidState
-		}
-		if respectOverlap && status.Schedule.Overlap.Asks() {
-			if err := checkOverlap(ctx, tx, &status.Schedule); err != nil {
-				return err
-			}
-		}
-		now, err := tx.Now(ctx)
-		if err != nil {
-			return err
-		}
-		now = now.Add(later)
-		// An instant that the spec names is that of its own run: the ledger has one line
-		// for it.
-		if timing, err := status.Schedule.Timing(); err == nil && timing.Latest(now).Equal(now) {
-			now = now.Add(time.Microsecond)
-		}
-		enqueue := schedule.Enqueue{Schedule: &status.Schedule, ScheduledFor: now, Reason: schedule.ReasonManual}
-		jobs, err := s.jobs.Insert(ctx, tx.Tx, []schedule.Enqueue{enqueue})
-		if err != nil {
-			return err
-		}
-		run = enqueue.Run(jobs[0], now)
-		return tx.InsertRuns(ctx, []schedule.Run{run})
-	})
-	return run, err
-}
-
 // checkOverlap refuses a run while the last one's job blocks it. It holds the
 // cursor, so that no other run comes to be meanwhile whose job it doesn't see.
 func checkOverlap(ctx context.Context, tx *db.Tx, definition *schedule.Schedule) error {
@@ -389,31 +343,6 @@ func checkOverlap(ctx context.Context, tx *db.Tx, definition *schedule.Schedule)
 		return &schedule.BlockedError{JobID: last.ID}
 	}
 	return err
-}
-
-// Runs reads a page of a schedule's ledger, newest first. before is the last
-// ScheduledFor of the page before, or zero. Runs outlive their schedule: by its
-// id they can be read after it is gone.
-func (s *Service) Runs(ctx context.Context, key Key, before time.Time, limit int) (page []schedule.Run, more bool, err error) {
-	err = s.read(ctx, func(tx *db.Tx) error {
-		id := key.ID
-		status, missing := tx.Schedule(ctx, key)
-		if missing == nil {
-			id = status.Schedule.ID
-		} else if !errors.Is(missing, schedule.ErrNotFound) || id.IsZero() {
-			return missing
-		}
-		page, err = tx.Runs(ctx, id, before, limit+1)
-		// Of a schedule that is gone only its own namespace may know.
-		if err == nil && missing != nil && (len(page) == 0 || key.Namespace != "" && page[0].Namespace != key.Namespace) {
-			page, err = nil, missing
-		}
-		return err
-	})
-	if len(page) > limit {
-		return page[:limit], true, err
-	}
-	return page, false, err
 }
 
 // check is everything that can be known before the transaction, of a definition that

@@ -74,6 +74,18 @@ WHERE s.id = $1 AND NOT c.dirty AND c.planned_version <= s.version`, [16]byte(c.
 	return f
 }
 
+func (f *fixture) exec(t *testing.T, statement string, args ...any) {
+	t.Helper()
+	if _, err := f.pool.Exec(t.Context(), statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// operator is a context on whose behalf everything is seen and done.
+func operator(t *testing.T) context.Context {
+	return app.WithCaller(t.Context(), app.Operator("test"))
+}
+
 // announcements are those since it was last asked.
 func (f *fixture) announcements() []announcement {
 	f.mu.Lock()
@@ -138,7 +150,7 @@ func TestAChangeIsAnnouncedOnceAfterItsCommit(t *testing.T) {
 			[]announcement{{schedule.Change{Op: schedule.OpUpdated, ID: id, Version: 4, NextRunAt: next}, 4, next}}},
 		{"resume again", func() (*schedule.Status, error) { return f.Resume(operator(t), key(created), app.AnyVersion) }, nil},
 		{"run", func() (*schedule.Status, error) {
-			_, err := f.RunNow(operator(t), key(created), false)
+			_, err := f.RunNow(operator(t), key(created), app.RunNow{})
 			return nil, err
 		}, nil},
 		{"delete", func() (*schedule.Status, error) { return nil, f.drop(operator(t), key(created), 4, false) },
@@ -412,9 +424,11 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	status := f.create(t, "n")
-	if _, err := f.RunNow(operator(t), key(status), false); err != nil {
+	run, err := f.RunNow(operator(t), key(status), app.RunNow{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	at := run.Run.ScheduledFor
 	elsewhere := app.Key{Namespace: "other", ID: status.Schedule.ID}
 	for _, gone := range []bool{false, true} {
 		if gone {
@@ -422,11 +436,33 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if runs, more, err := f.Runs(operator(t), elsewhere, time.Time{}, 10); !errors.Is(err, schedule.ErrNotFound) || len(runs) > 0 || more {
-			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
+		filter := app.RunFilter{Limit: 10}
+		if page, err := f.Runs(operator(t), elsewhere, filter); !errors.Is(err, schedule.ErrNotFound) || len(page.Runs) > 0 {
+			t.Errorf("gone %v: %v %v", gone, page, err)
 		}
-		if runs, more, err := f.Runs(operator(t), key(status), time.Time{}, 10); err != nil || len(runs) != 1 || more {
-			t.Errorf("gone %v: %v %v %v", gone, runs, more, err)
+		if page, err := f.Runs(operator(t), key(status), filter); err != nil || len(page.Runs) != 1 || page.Next != (app.RunPlace{}) {
+			t.Errorf("gone %v: %v %v", gone, page, err)
+		}
+		for _, c := range []app.Caller{{}, {Namespaces: []string{"other"}}, {Namespaces: []string{}}} {
+			ctx := app.WithCaller(t.Context(), c)
+			sees := c.Namespaces == nil
+			if page, err := f.Runs(ctx, key(status), filter); (err == nil) != sees || (len(page.Runs) == 1) != sees {
+				t.Errorf("gone %v: %v sees %v %v", gone, c, page, err)
+			}
+			if page, err := f.AllRuns(ctx, filter); err != nil || (len(page.Runs) == 1) != sees {
+				t.Errorf("gone %v: %v sees of all %v %v", gone, c, page, err)
+			}
+			if _, err := f.Run(ctx, key(status), at); (err == nil) != sees {
+				t.Errorf("gone %v: %v reads %v", gone, c, err)
+			}
+			if _, err := f.CancelRun(ctx, key(status), at); (err == nil) != sees {
+				t.Errorf("gone %v: %v cancels %v", gone, c, err)
+			}
+			if _, err := f.RunNow(ctx, key(status), app.RunNow{}); !sees && !errors.Is(err, schedule.ErrNotFound) {
+				t.Errorf("gone %v: %v runs %v", gone, c, err)
+			} else if sees && !gone {
+				f.exec(t, `DELETE FROM riverbeat.runs WHERE scheduled_for > $1`, at)
+			}
 		}
 	}
 }

@@ -33,12 +33,12 @@ WITH old AS MATERIALIZED (
     FROM (
         SELECT DISTINCT schedule_id
         FROM old JOIN riverbeat.cursors USING (schedule_id)
-        WHERE reason IN ('schedule', 'catch_up')
+        WHERE reason IN ('schedule', 'catch_up', 'backfill')
     ) live
     CROSS JOIN LATERAL (
         SELECT scheduled_for
         FROM riverbeat.runs
-        WHERE schedule_id = live.schedule_id AND reason IN ('schedule', 'catch_up')
+        WHERE schedule_id = live.schedule_id AND reason IN ('schedule', 'catch_up', 'backfill')
         ORDER BY scheduled_for DESC
         LIMIT 2
     ) r

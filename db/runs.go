@@ -9,7 +9,7 @@ import (
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
-var runColumns = []string{
+var copiedColumns = []string{
 	"schedule_id", "scheduled_for", "namespace", "schedule_name", "reason", "outcome", "why",
 	"job_id", "until", "count", "created_at",
 }
@@ -22,7 +22,7 @@ func (tx *Tx) InsertRuns(ctx context.Context, runs []schedule.Run) error {
 		return nil
 	}
 	// COPY writes many rows with one record of WAL: 100 bytes a run less than INSERT.
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"riverbeat", "runs"}, runColumns,
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"riverbeat", "runs"}, copiedColumns,
 		pgx.CopyFromSlice(len(runs), func(i int) ([]any, error) {
 			r := &runs[i]
 			return []any{
@@ -72,7 +72,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT scheduled_for, until
         FROM riverbeat.runs
-        WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up')
+        WHERE schedule_id = n.schedule_id AND reason IN ('schedule', 'catch_up', 'backfill')
         -- Two, since what calendars took away among missed ones is a line of its own
         -- that begins later than theirs and may end sooner.
         ORDER BY scheduled_for DESC

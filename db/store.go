@@ -91,17 +91,17 @@ const queryDeadline = 5 * time.Second
 // otherwise. A deadlock or serialization failure runs do again, at most twice
 // more, so do must start from nothing each time.
 func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
-	return s.retry(ctx, begin, do)
+	return s.retryWithin(ctx, txDeadline, begin, do)
 }
 
 // InQuietTx is InTx for changes that the caller announces: no NOTIFY is sent.
 func (s *Store) InQuietTx(ctx context.Context, do func(*Tx) error) error {
-	return s.retry(ctx, quietly, do)
+	return s.retryWithin(ctx, txDeadline, quietly, do)
 }
 
-func (s *Store) retry(ctx context.Context, begin string, do func(*Tx) error) error {
+func (s *Store) retryWithin(ctx context.Context, deadline time.Duration, begin string, do func(*Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.inTx(ctx, begin, do)
+		err := s.inTx(ctx, deadline, begin, do)
 		if attempt == 3 || !isAnyCode(err, "40001", "40P01") {
 			return err
 		}
@@ -115,8 +115,8 @@ func (s *Store) retry(ctx context.Context, begin string, do func(*Tx) error) err
 	}
 }
 
-func (s *Store) inTx(ctx context.Context, begin string, do func(*Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, txDeadline)
+func (s *Store) inTx(ctx context.Context, deadline time.Duration, begin string, do func(*Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {

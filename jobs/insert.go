@@ -133,6 +133,15 @@ func (i *Inserter) Cancel(ctx context.Context, tx pgx.Tx, jobs []int64) error {
 	return nil
 }
 
+// Retry makes a job available in tx, at once and for one attempt at least. One that
+// is running is left as it is.
+func (i *Inserter) Retry(ctx context.Context, tx pgx.Tx, job int64) error {
+	if _, err := i.client.JobRetryTx(ctx, tx, job); err != nil {
+		return fmt.Errorf("retry River job %d: %w", job, err)
+	}
+	return nil
+}
+
 // CheckArgs says what is wrong with the arguments of a kind that NewClient works;
 // nothing for any other kind.
 func (i *Inserter) CheckArgs(kind string, args json.RawMessage) []schedule.FieldError {

@@ -86,22 +86,6 @@ func (jobDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema
 	return s
 }
 
-// runDocument is a line of the ledger in JSON.
-type runDocument struct {
-	ID           string     `json:"id" format:"uuid" doc:"The same for the same schedule and instant, after every retry and restore."`
-	ScheduleID   string     `json:"schedule_id" format:"uuid"`
-	ScheduleName string     `json:"schedule_name"`
-	Namespace    string     `json:"namespace"`
-	ScheduledFor time.Time  `json:"scheduled_for" doc:"The instant that the spec names; of a stretch, its first."`
-	Reason       string     `json:"reason" enum:"schedule,catch_up,manual,backfill"`
-	Outcome      string     `json:"outcome" enum:"enqueued,skipped,missed"`
-	Why          string     `json:"why" doc:"Why it was skipped or missed."`
-	JobID        *string    `json:"job_id" doc:"Of the River job."`
-	Until        *time.Time `json:"until" doc:"The end of a stretch of occurrences that this line covers together."`
-	Count        *int64     `json:"count" doc:"How many occurrences this line covers; null for a stretch that nobody counted."`
-	CreatedAt    time.Time  `json:"created_at"`
-}
-
 // duration is elapsed time in JSON: "90s", "15m", "24h", "7d".
 type duration time.Duration
 
@@ -199,14 +183,5 @@ func (d *specDocument) spec() schedule.Spec {
 		StartAt: micros(d.StartAt), EndAt: micros(d.EndAt),
 		Jitter: time.Duration(d.Jitter), MaxRuns: given(d.MaxRuns),
 		Exclude: d.Exclude, OnExcluded: schedule.OnExcluded(d.OnExcluded),
-	}
-}
-
-func runToDocument(r schedule.Run) runDocument {
-	return runDocument{
-		ID: schedule.RunID(r.ScheduleID, r.ScheduledFor).String(), ScheduleID: r.ScheduleID.String(),
-		ScheduleName: r.ScheduleName, Namespace: r.Namespace, ScheduledFor: r.ScheduledFor,
-		Reason: string(r.Reason), Outcome: string(r.Outcome), Why: r.Why, JobID: jobID(r.JobID),
-		Until: optionalTime(r.Until), Count: optional(r.Count), CreatedAt: r.CreatedAt,
 	}
 }

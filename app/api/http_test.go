@@ -25,11 +25,12 @@ func TestWhatIsNotThereIsAProblem(t *testing.T) {
 	id := f.create(t, minimal("n", "")).text("id")
 	for _, path := range []string{
 		"/", "/v1", "/v1/", "/v2/schedules", "/v1/schedules/", "/v1/schedules/" + id + "/", "/v1/schedules/" + id + "/unknown",
-		"/v1/schedules/" + id + "/runs/1", "/schemas/Problem.json", "/metrics", "/riverui/", "/%00", "/..%2f", "/v1/schedules/a/b",
+		"/v1/schedules/" + id + "/runs/2026-01-01T00:00:00Z", "/v1/schedules/" + id + "/runs/2026-01-01T00:00:00Z/x", "/schemas/Problem.json", "/metrics", "/riverui/", "/%00", "/..%2f", "/v1/schedules/a/b",
 	} {
 		f.do(t, "GET", path, "").refused(t, http.StatusNotFound)
 	}
 	f.do(t, "GET", "/v1/schedules//runs", "").refused(t, http.StatusUnprocessableEntity, "id")
+	f.do(t, "GET", "/v1/schedules/"+id+"/runs/1", "").refused(t, http.StatusUnprocessableEntity, "scheduled_for")
 	for path, methods := range map[string]map[string]string{
 		"/v1/schedules":                 {"PUT": "GET, POST", "DELETE": "GET, POST", "PATCH": "GET, POST", "BREW": "GET, POST"},
 		"/v1/schedules/" + id:           {"POST": "GET, PUT, PATCH, DELETE"},
@@ -94,6 +95,13 @@ var requests = []struct{ method, path, body string }{
 	{"POST", "/v1/schedules/name:n/resume", ""},
 	{"POST", "/v1/schedules/name:n/run", ""},
 	{"GET", "/v1/schedules/name:n/runs", ""},
+	{"GET", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z", ""},
+	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/cancel", ""},
+	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/retry", ""},
+	{"GET", "/v1/runs", ""},
+	{"POST", "/v1/schedules/pause", `{"namespace": "default"}`},
+	{"POST", "/v1/schedules/resume", `{"namespace": "default"}`},
+	{"POST", "/v1/schedules/name:n/backfill", `{"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}`},
 	{"GET", "/v1/schedules/name:n/propagation", ""},
 	{"GET", "/v1/schedulers", ""},
 	{"GET", "/v1/catch-up", ""},
@@ -364,7 +372,7 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 	}
 	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true, "POST /v1/calendars/{name}/import": true}
 	for _, r := range requests {
-		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", anID, "{id}").Replace(r.path)] = true
+		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", anID, "{id}", "2026-01-01T00:00:00Z", "{scheduled_for}").Replace(r.path)] = true
 	}
 	equal(t, "routes", got, want)
 }
@@ -376,11 +384,12 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 	taken := 0
 	// In the order in which they make sense: there must be something to edit.
 	for _, r := range []struct{ method, path string }{
-		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/preview"},
+		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/schedules/{id}/run"}, {"POST", "/v1/schedules/{id}/backfill"},
+		{"POST", "/v1/schedules/pause"}, {"POST", "/v1/schedules/resume"}, {"POST", "/v1/preview"},
 		{"POST", "/v1/calendars"}, {"PUT", "/v1/calendars/{name}"}, {"PATCH", "/v1/calendars/{name}"},
 	} {
 		o := d.Paths[r.path][strings.ToLower(r.method)]
-		if o.RequestBody.Required != !strings.HasSuffix(r.path, "/pause") {
+		if o.RequestBody.Required != (!strings.HasSuffix(r.path, "{id}/pause") && !strings.HasSuffix(r.path, "/run")) {
 			t.Errorf("%s %s: the body is required: %v", r.method, r.path, o.RequestBody.Required)
 		}
 		for contentType, content := range o.RequestBody.Content {
@@ -400,7 +409,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "examples", taken, 10)
+	equal(t, "examples", taken, 14)
 
 	// Whatever an answer holds is described.
 	o := f.get(t, "name:nightly-report")

@@ -115,10 +115,10 @@ func TestATokenIsOneOfThisList(t *testing.T) {
 	for path, tokens := range map[string][]string{"/v1/schedules": append(bad, ofRuns), runs: append(append(bad, ofSchedules), tooFar...)} {
 		for _, token := range tokens {
 			p := f.do(t, "GET", path+"?page_token="+token, "").refused(t, http.StatusUnprocessableEntity, "page_token")
-			equal(t, token, p.Errors[0].Reason, "must be the next_page_token of the page before")
+			equal(t, token, p.Errors[0].Reason, "must be the next_page_token of the page before, of a list with the same filters and order")
 		}
-		p := f.do(t, "GET", path+"?page_token="+strings.Repeat("A", 201), "").refused(t, http.StatusUnprocessableEntity, "page_token")
-		equal(t, "reason", p.Errors[0].Reason, "must be at most 200 characters long")
+		p := f.do(t, "GET", path+"?page_token="+strings.Repeat("A", 1001), "").refused(t, http.StatusUnprocessableEntity, "page_token")
+		equal(t, "reason", p.Errors[0].Reason, "must be at most 1000 characters long")
 	}
 }
 

@@ -80,6 +80,7 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 	var used *schedule.CalendarUsedError
 	var blocked *schedule.BlockedError
 	var lacking *app.ForbiddenError
+	var jobState *schedule.JobStateError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -95,6 +96,12 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 		return &problem{Status: http.StatusConflict, Detail: sentence(err.Error())}
 	case errors.Is(err, schedule.ErrNotFound):
 		return &problem{Status: http.StatusNotFound, Detail: "There is no such schedule."}
+	case errors.Is(err, schedule.ErrNoRun):
+		return &problem{Status: http.StatusNotFound, Detail: "The schedule's ledger has no such run."}
+	case errors.As(err, &jobState) && jobState.State == "":
+		return &problem{Status: http.StatusConflict, Detail: "The run has no job, or River has removed it."}
+	case errors.As(err, &jobState):
+		return &problem{Status: http.StatusConflict, Detail: fmt.Sprintf("The run's job is %s.", jobState.State)}
 	case errors.Is(err, schedule.ErrNameTaken):
 		return &problem{
 			Status: http.StatusConflict, Detail: "Another schedule of the namespace has this name.",

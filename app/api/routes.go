@@ -30,6 +30,9 @@ func (a *api) routes() {
 		a.calendarRoutes()
 		a.propagationRoutes()
 		a.catchUpRoutes()
+		a.runRoutes()
+		a.backfillRoutes()
+		a.bulkRoutes()
 		a.tokenRoutes()
 	}
 }
@@ -77,18 +80,6 @@ func (a *api) scheduleRoutes() {
 		Summary: "Resume a schedule", Description: "It goes on from now: what passed meanwhile is not owed.",
 		Errors: []int{404, 412, 422, 503},
 	}, a.resume)
-	handle(a, huma.Operation{
-		OperationID: "run-schedule", Method: http.MethodPost, Path: one + "/run", Tags: []string{"runs"},
-		Summary: "Run a schedule now",
-		Description: "Beside its own runs, which stay as they are; also when it is paused or completed. " +
-			"With respect_overlap it is a 409 while the schedule's overlap policy would hold a run back.",
-		DefaultStatus: http.StatusAccepted, Errors: []int{400, 404, 409, 413, 415, 422, 503},
-	}, a.run)
-	a.huma.OpenAPI().Paths[one+"/run"].Post.RequestBody.Required = false
-	handle(a, huma.Operation{
-		OperationID: "list-runs", Method: http.MethodGet, Path: one + "/runs", Tags: []string{"runs"},
-		Summary: "List a schedule's runs, newest first", Errors: []int{404, 422, 503},
-	}, a.runs)
 	handle(a, huma.Operation{
 		OperationID: "preview", Method: http.MethodPost, Path: "/v1/preview", Tags: []string{"preview"}, Security: needs(app.ScopeRead),
 		Summary: "Show when a spec or a schedule would run", Description: "Nothing is stored.", Errors: []int{400, 404, 413, 415, 422, 503},
@@ -207,7 +198,7 @@ func decodeDefinition(raw []byte, namespace string) (schedule.Schedule, error) {
 // PageParams ask for a page.
 type PageParams struct {
 	PageSize  int    `query:"page_size" minimum:"1" maximum:"1000" default:"50"`
-	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before."`
+	PageToken string `query:"page_token" maxLength:"1000" doc:"next_page_token of the page before."`
 }
 
 func (p *PageParams) size() int {
@@ -229,7 +220,7 @@ func (p *PageParams) cursor(length int) ([]byte, error) {
 	return cursor, nil
 }
 
-var errPageToken = schedule.Invalid("page_token", "must be the next_page_token of the page before")
+var errPageToken = schedule.Invalid("page_token", "must be the next_page_token of the page before, of a list with the same filters and order")
 
 type listInput struct {
 	PageParams
@@ -433,76 +424,6 @@ func (a *api) resume(ctx context.Context, in *resumeInput) (*scheduleAnswer, err
 	return watched(ctx, a, &in.WaitParams, func() (*scheduleAnswer, error) {
 		return answer(ctx)(a.Service.Resume(ctx, key, version))
 	})
-}
-
-// runNowDocument is how a run is asked for.
-type runNowDocument struct {
-	RespectOverlap bool `json:"respect_overlap" required:"false" doc:"Don't run while the schedule's overlap policy would hold a run back."`
-}
-
-type runInput struct {
-	ScheduleParams
-	Body body[runNowDocument]
-}
-
-type runAnswer struct{ Body runDocument }
-
-func (a *api) run(ctx context.Context, in *runInput) (*runAnswer, error) {
-	key, err := in.key()
-	if err != nil {
-		return nil, err
-	}
-	var how runNowDocument
-	if in.Body.raw != nil {
-		if err := in.Body.decode(&how); err != nil {
-			return nil, err
-		}
-	}
-	run, err := a.Service.RunNow(ctx, key, how.RespectOverlap)
-	if err != nil {
-		return nil, err
-	}
-	return &runAnswer{Body: runToDocument(run)}, nil
-}
-
-type runsInput struct {
-	ScheduleParams
-	PageParams
-}
-
-type runsAnswer struct {
-	Body struct {
-		Runs          []runDocument `json:"runs" nullable:"false"`
-		NextPageToken string        `json:"next_page_token" doc:"Empty on the last page."`
-	}
-}
-
-func (a *api) runs(ctx context.Context, in *runsInput) (*runsAnswer, error) {
-	key, err := in.key()
-	if err != nil {
-		return nil, err
-	}
-	cursor, err := in.cursor(8)
-	if err != nil {
-		return nil, err
-	}
-	before := instantOf(cursor)
-	if !before.IsZero() && !shown(before) {
-		return nil, errPageToken
-	}
-	page, more, err := a.Service.Runs(ctx, key, before, in.size())
-	if err != nil {
-		return nil, err
-	}
-	out := &runsAnswer{}
-	out.Body.Runs = make([]runDocument, len(page))
-	for i, run := range page {
-		out.Body.Runs[i] = runToDocument(run)
-	}
-	if more {
-		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(instantBytes(page[len(page)-1].ScheduledFor))
-	}
-	return out, nil
 }
 
 type livezAnswer struct {

@@ -35,7 +35,11 @@ func TestRunNowEnqueuesAJobBesideTheSchedulesOwn(t *testing.T) {
 	runID := schedule.RunID(parseID(t, o.text("id")), scheduledFor).String()
 	equal(t, "the run", run, object{
 		"id": runID, "schedule_id": o["id"], "schedule_name": "n", "namespace": "growth", "scheduled_for": run["scheduled_for"],
-		"reason": "manual", "outcome": "enqueued", "why": "", "job_id": run["job_id"], "until": nil, "count": json.Number("1"), "created_at": run["scheduled_for"],
+		"reason": "manual", "outcome": "enqueued", "why": "", "job_id": run["job_id"], "args_overridden": false, "until": nil,
+		"job": map[string]any{
+			"state": "available", "attempt": json.Number("0"), "max_attempts": json.Number("3"), "attempted_at": nil, "finalized_at": nil,
+			"duration_seconds": nil, "error": "", "output_status": nil,
+		}, "count": json.Number("1"), "created_at": run["scheduled_for"],
 	})
 	job := query[string](t, f, `
 SELECT jsonb_build_object('kind', kind, 'args', args, 'queue', queue, 'priority', priority, 'max_attempts', max_attempts, 'tags', tags,
@@ -161,7 +165,7 @@ VALUES ($1, '2025-01-01', 'default', 'n', 'schedule', 'missed', 'misfire', '2025
 	delete(last, "id")
 	equal(t, "a stretch", last, object{
 		"schedule_id": o["id"], "schedule_name": "n", "namespace": "default", "scheduled_for": "2025-01-01T00:00:00Z", "reason": "schedule", "outcome": "missed",
-		"why": "misfire", "job_id": nil, "until": "2025-02-01T00:00:00.5Z", "count": json.Number("9007199254740993"), "created_at": "2025-03-01T00:00:00Z",
+		"why": "misfire", "job_id": nil, "job": nil, "args_overridden": false, "until": "2025-02-01T00:00:00.5Z", "count": json.Number("9007199254740993"), "created_at": "2025-03-01T00:00:00Z",
 	})
 }
 

@@ -13,6 +13,8 @@ var (
 	ErrNotFound = errors.New("no such schedule")
 	// ErrNoNamespace: the caller has no such namespace.
 	ErrNoNamespace = errors.New("no such namespace")
+	// ErrNoRun: the ledger of the schedule has no such run.
+	ErrNoRun = errors.New("no such run")
 	// ErrNoCalendar: no such calendar in the caller's namespace.
 	ErrNoCalendar = errors.New("no such calendar")
 	// ErrCalendarTaken: the namespace has a calendar of the name.
@@ -31,6 +33,17 @@ type BlockedError struct{ JobID int64 }
 
 func (e *BlockedError) Error() string {
 	return fmt.Sprintf("job %d of the schedule's last run isn't finished", e.JobID)
+}
+
+// JobStateError is that of a run whose River job can't be cancelled or retried as it
+// stands.
+type JobStateError struct{ State JobState } // empty: there is no job, or River has removed it
+
+func (e *JobStateError) Error() string {
+	if e.State == "" {
+		return "the run has no job, or River has removed it"
+	}
+	return "the run's job is " + string(e.State)
 }
 
 // CalendarUsedError is that of a calendar that can't be deleted while a schedule

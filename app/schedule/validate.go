@@ -153,7 +153,7 @@ func (s Spec) validate(f *fields) {
 }
 
 func (j Job) validate(f *fields) {
-	if err := checkArgs(j.Args); err != nil {
+	if err := CheckArgs(j.Args); err != nil {
 		f.add("job.args", err.Error())
 	}
 	j.validateForRiver(f)
@@ -198,8 +198,9 @@ func (j Job) ValidateForRiver() error {
 	return f.err()
 }
 
-// checkArgs accepts a JSON object that jsonb can hold.
-func checkArgs(args json.RawMessage) error {
+// CheckArgs accepts a JSON object that jsonb can hold, and no larger one than a job's
+// arguments may be. The error completes a sentence that begins with the field's name.
+func CheckArgs(args json.RawMessage) error {
 	if len(args) > MaxArgsBytes {
 		return fmt.Errorf("takes %d bytes: at most %d are allowed", len(args), MaxArgsBytes)
 	}

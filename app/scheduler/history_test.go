@@ -336,7 +336,7 @@ func (w *world) do(r randomly, h *history) error {
 		return edit(fmt.Sprint("paused: ", paused), func(s *schedule.Schedule) { s.Paused = paused })
 	case 15, 16, 17, 18:
 		var blocked *schedule.BlockedError
-		_, err := w.service.RunNow(ctx, key, r.IntN(2) == 0)
+		_, err := w.service.RunNow(app.WithCaller(ctx, app.Operator("test")), key, app.RunNow{RespectOverlap: r.IntN(2) == 0})
 		if errors.As(err, &blocked) {
 			return nil
 		}
