@@ -6,3 +6,6 @@ const (
 	SelectBehind   = selectBehind
 	SelectLastJobs = selectLastJobs
 )
+
+// Selected is the condition of a selector.
+var Selected = selected
