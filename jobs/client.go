@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -40,11 +41,25 @@ type ClientConfig struct {
 	// Empty: "riverbeat".
 	UserAgent string
 	// WebhookAllow are networks that webhooks may reach besides the public
-	// internet.
+	// internet, on every port. This machine, and the hosts of Backends, must be
+	// named by their own addresses.
 	WebhookAllow []netip.Prefix
+	// WebhookPorts are the ports of the public internet that webhooks may reach; a 0
+	// among them means every one. Empty: 80 and 443.
+	WebhookPorts []uint16
+	// WebhooksPerHost is how many webhooks may be under way to one host at once.
+	// Zero: 8.
+	WebhooksPerHost int
+	// Backends are the servers that riverbeat works with, as host:port, which no
+	// webhook may reach.
+	Backends []string
+	// Secrets reads the secrets that webhooks name. Nil: there are none.
+	Secrets SecretReader
 	// ListedInfo is where listed_info jobs find their data. Zero: nowhere, and
 	// such jobs are cancelled.
 	ListedInfo ListedInfoConfig
+	// resolver is the tests' own; nil: the machine's.
+	resolver *net.Resolver
 	// Logger is River's logger. Nil: River's own, warnings to standard output.
 	Logger *slog.Logger
 }
@@ -82,7 +97,10 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		return nil, err
 	}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, newWebhookWorker(c.WebhookAllow, c.UserAgent, nil))
+	river.AddWorker(workers, newWebhookWorker(webhookConfig{
+		allow: c.WebhookAllow, ports: c.WebhookPorts, perHost: c.WebhooksPerHost, backends: c.Backends,
+		secrets: c.Secrets, userAgent: c.UserAgent, resolver: c.resolver,
+	}))
 	river.AddWorker(workers, listed)
 
 	poll := fetchPoll

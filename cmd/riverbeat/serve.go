@@ -455,7 +455,9 @@ func (s *server) mustPoll(ctx context.Context) (bool, error) {
 
 func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
-		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
+		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(),
+		WebhookAllow: s.config.WebhookAllow, WebhookPorts: s.config.WebhookPorts, WebhooksPerHost: s.config.WebhookPerHost,
+		Backends:   s.backends(),
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
 		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
 	})
