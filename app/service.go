@@ -32,14 +32,17 @@ type Jobs interface {
 	// CheckArgs says what is wrong with the args of a kind that it works itself;
 	// nothing for the kinds of others.
 	CheckArgs(kind string, args json.RawMessage) []schedule.FieldError
+	// Secrets are those that the args of a kind that it works itself name.
+	Secrets(kind string, args json.RawMessage) []schedule.SecretUse
 }
 
 // Service creates, edits, runs and removes schedules.
 type Service struct {
-	store  *db.Store
-	jobs   Jobs
-	config Config
-	reads  singleflight.Group // what several requests ask at the same moment
+	store   *db.Store
+	jobs    Jobs
+	config  Config
+	secrets *Secrets
+	reads   singleflight.Group // what several requests ask at the same moment
 }
 
 // Config is a Service's settings.
@@ -55,6 +58,8 @@ type Config struct {
 	// as far as anybody knows: then a write does without NOTIFY, which makes all
 	// who commit at that moment wait for one another. Nil: never.
 	Alone func() bool
+	// Keys encrypt secrets; nil: none can be written.
+	Keys *Keyring
 }
 
 // NewService is a Service.
@@ -66,7 +71,7 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 	if config.Alone == nil {
 		config.Alone = func() bool { return false }
 	}
-	return &Service{store: store, jobs: jobs, config: config}
+	return &Service{store: store, jobs: jobs, config: config, secrets: NewSecrets(store, config.Keys)}
 }
 
 // write runs do in one transaction and announces what do says has changed, after
@@ -145,6 +150,9 @@ func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*sc
 	var status *schedule.Status
 	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		if err := checkCalendars(ctx, tx, &definition); err != nil {
+			return nil, err
+		}
+		if err := s.checkJobSecrets(ctx, tx, &definition); err != nil {
 			return nil, err
 		}
 		if err := tx.InsertSchedule(ctx, &definition); err != nil {
@@ -245,6 +253,11 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 		if respecified {
 			// Before the cursor is held: an edit of a calendar takes them in this order.
 			if err := checkCalendars(ctx, tx, &after); err != nil {
+				return nil, err
+			}
+		}
+		if !sameJob(&before.Schedule.Job, &after.Job) {
+			if err := s.checkJobSecrets(ctx, tx, &after); err != nil {
 				return nil, err
 			}
 		}

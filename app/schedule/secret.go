@@ -43,7 +43,7 @@ var (
 	// ErrNoSecret: no such secret in the caller's namespace.
 	ErrNoSecret = errors.New("no such secret")
 	// ErrNoEncryptionKeys: the program has no keys to encrypt secrets with.
-	ErrNoEncryptionKeys = errors.New("there are no encryption keys")
+	ErrNoEncryptionKeys = errors.New("there are no encryption keys (RIVERBEAT_ENCRYPTION_KEYS)")
 )
 
 // signingPrefix begins a signing secret, as Standard Webhooks writes it.

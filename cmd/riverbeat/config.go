@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/scheduler"
 	"github.com/riverbeat/riverbeat/app/wake"
@@ -45,6 +46,7 @@ type Config struct {
 	WebhookAllow   []netip.Prefix
 	WebhookPorts   []uint16
 	WebhookPerHost int
+	EncryptionKeys *app.Keyring // nil: none
 	JQuantsURL     string
 	JQuantsToken   string
 
@@ -94,6 +96,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	c.WebhookPorts = []uint16{80, 443}
 	f.Var((*ports)(&c.WebhookPorts), "webhook-ports", "ports of the public internet that webhooks may reach, or any")
 	f.IntVar(&c.WebhookPerHost, "webhook-per-host", 8, "how many webhooks a worker process may have under way to one host at once")
+	f.Var(&keyring{&c.EncryptionKeys}, "encryption-keys", "id:key pairs, separated by commas, whose keys are 32 bytes in base64: the first encrypts the secrets of webhooks, all decrypt them (default: no secrets)")
 	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
 	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
 	f.StringVar(&c.Zoneinfo, "zoneinfo", "", "folder or zip file of time zone data, used when they are newer than the system's and the built-in ones")

@@ -90,6 +90,7 @@ type server struct {
 	anew          sync.WaitGroup   // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
+	secrets       *app.Secrets
 }
 
 // serve runs until the context ends. wrap, if set, dresses the handler of the HTTP
@@ -114,6 +115,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		defer closePool(s.workerPool)
 	}
 	s.store = db.NewStore(s.pool)
+	s.secrets = app.NewSecrets(s.store, p.config.EncryptionKeys)
 	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
 		if s.redis, err = wake.NewRedisClient(p.config.RedisURL); err != nil {
 			return &configError{fmt.Errorf("REDIS_URL: %w", err)}
@@ -266,7 +268,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
 	if s.config.has(roleAPI) {
-		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
+		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough, Keys: s.config.EncryptionKeys})
 		config.Service = s.service
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
@@ -396,6 +398,7 @@ func (s *server) runRoles(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.reencrypt(ctx) })
 	if s.scheduler != nil {
 		group.Go(func() error { return s.scheduler.Run(ctx) })
 		group.Go(func() error { return s.housekeeper.Run(ctx) })
@@ -457,7 +460,7 @@ func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
 		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(),
 		WebhookAllow: s.config.WebhookAllow, WebhookPorts: s.config.WebhookPorts, WebhooksPerHost: s.config.WebhookPerHost,
-		Backends:   s.backends(),
+		Backends: s.backends(), Secrets: s.secrets.Values,
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
 		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
 	})
