@@ -24,7 +24,8 @@ import (
 // public internet, from the default queue.
 type ClientConfig struct {
 	// Queues are the queues to work and how many jobs of each at once.
-	// Empty: 100 of "default".
+	// Empty: 100 of "default". QueueAlerts is always among them, with 10 if it
+	// isn't named.
 	Queues map[string]int
 	// SoftStop is how long a stop waits for running jobs. Those that are left
 	// are interrupted and become available again, without a lost attempt.
@@ -110,6 +111,9 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 	queues := make(map[string]river.QueueConfig, len(c.Queues))
 	for name, atOnce := range c.Queues {
 		queues[name] = river.QueueConfig{MaxWorkers: atOnce}
+	}
+	if _, named := queues[QueueAlerts]; !named { // nobody else works it
+		queues[QueueAlerts] = river.QueueConfig{MaxWorkers: alertWorkers, FetchPollInterval: max(poll, alertPoll)}
 	}
 
 	client, err := river.NewClient(newDriver(pool, c.Logger), &river.Config{

@@ -61,13 +61,15 @@ CREATE INDEX troubles_over_idx ON riverbeat.troubles (seen_at) WHERE since IS NU
 -- Up to where whoever looks for trouble has looked. Whoever locks the row is the one
 -- that looks.
 CREATE TABLE riverbeat.lookout (
-    singleton      boolean     NOT NULL DEFAULT true,
-    jobs_at        timestamptz NOT NULL DEFAULT '-infinity', -- when River finished them
-    jobs_id        bigint      NOT NULL DEFAULT 0,
-    runs_at        timestamptz NOT NULL DEFAULT '-infinity', -- when they were recorded as missed
-    runs_id        uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
-    invalid_after  uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
-    troubles_after uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    singleton       boolean     NOT NULL DEFAULT true,
+    jobs_at         timestamptz NOT NULL DEFAULT '1970-01-01 00:00Z', -- when River finished them
+    jobs_id         bigint      NOT NULL DEFAULT 0,
+    runs_at         timestamptz NOT NULL DEFAULT '1970-01-01 00:00Z', -- when they were recorded as missed
+    runs_schedule   uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- These two are gone through over and over, some at a time.
+    invalid_after   uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    trouble_after   text        NOT NULL DEFAULT '',
+    troubled_after  uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
 
     CONSTRAINT lookout_pkey PRIMARY KEY (singleton),
     CONSTRAINT lookout_singleton_check CHECK (singleton)

@@ -93,6 +93,8 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 			Status: http.StatusConflict, Detail: "Another calendar of the namespace has this name.",
 			Errors: []fieldProblem{{Field: "name", Reason: "is taken in this namespace"}},
 		}
+	case errors.Is(err, schedule.ErrNoAlert):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such alert."}
 	case errors.Is(err, schedule.ErrNoSecret):
 		return &problem{Status: http.StatusNotFound, Detail: "There is no such secret."}
 	case errors.Is(err, schedule.ErrNoEncryptionKeys):

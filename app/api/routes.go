@@ -32,6 +32,7 @@ func (a *api) routes() {
 		a.propagationRoutes()
 		a.catchUpRoutes()
 		a.secretRoutes()
+		a.alertRoutes()
 	}
 }
 

@@ -82,6 +82,7 @@ type server struct {
 	registry      *prometheus.Registry
 	scheduler     *scheduler.Scheduler // nil without the role
 	housekeeper   *scheduler.Housekeeper
+	lookout       *scheduler.Lookout
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
@@ -199,6 +200,7 @@ func (s *server) build() (err error) {
 			Store: s.store, RunRetention: s.config.RunRetention, CompletedRetention: s.config.CompletedRetention,
 			Metrics: metrics, Log: s.log,
 		}
+		s.lookout = &scheduler.Lookout{Store: s.store, Notifier: s.inserter, Log: s.log}
 		config, err := db.ParseURL(s.config.listenURL())
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
@@ -402,6 +404,7 @@ func (s *server) runRoles(ctx context.Context) error {
 	if s.scheduler != nil {
 		group.Go(func() error { return s.scheduler.Run(ctx) })
 		group.Go(func() error { return s.housekeeper.Run(ctx) })
+		group.Go(func() error { return s.lookout.Run(ctx) })
 		group.Go(func() error { return s.listener.Run(ctx) })
 	}
 	if s.sub != nil {
