@@ -112,11 +112,7 @@ func checkKey(c *schedule.Calendar, key CalendarKey) error {
 // DeleteCalendar removes a calendar. The error may be schedule.ErrNoCalendar,
 // ErrStale, or a *schedule.CalendarUsedError while a schedule names it.
 func (s *Service) DeleteCalendar(ctx context.Context, key CalendarKey, version int64) error {
-	store, err := s.as(ctx, ScopeWrite)
-	if err != nil {
-		return err
-	}
-	return store.InTx(ctx, func(tx *db.Tx) error {
+	return s.act(ctx, func(tx *db.Tx) error {
 		calendar, err := tx.LockCalendar(ctx, key)
 		if err != nil {
 			return err

@@ -70,6 +70,15 @@ func (c Caller) CheckJob(job *schedule.Job) error {
 	return schedule.AddFields(nil, wrong)
 }
 
+// CheckKind refuses what has jobs of a kind enqueued, in queues of riverbeat's own, that
+// the caller may not have enqueued: an *schedule.InvalidError that names the field.
+func (c Caller) CheckKind(field, kind string) error {
+	if c.Kinds == nil || slices.Contains(c.Kinds, kind) {
+		return nil
+	}
+	return schedule.Invalid(field, "enqueues jobs of the kind "+kind+", which isn't one that the token may use")
+}
+
 // ForbiddenError refuses what the caller's scopes don't hold.
 type ForbiddenError struct {
 	Scope Scope // that is missing

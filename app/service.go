@@ -35,6 +35,8 @@ type Jobs interface {
 	// CheckArgs says what is wrong with the args of a kind that it works itself;
 	// nothing for the kinds of others.
 	CheckArgs(kind string, args json.RawMessage) []schedule.FieldError
+	// Secrets are those that the args of a kind that it works itself name.
+	Secrets(kind string, args json.RawMessage) []schedule.SecretUse
 }
 
 // Service creates, edits, runs and removes schedules, on behalf of the context's
@@ -44,6 +46,7 @@ type Service struct {
 	database *db.Store // all of it: what is done for a caller goes through as, read or write
 	jobs     Jobs
 	config   Config
+	secrets  *Secrets
 	reads    singleflight.Group // what several requests ask at the same moment
 }
 
@@ -60,6 +63,8 @@ type Config struct {
 	// as far as anybody knows: then a write does without NOTIFY, which makes all
 	// who commit at that moment wait for one another. Nil: never.
 	Alone func() bool
+	// Keys encrypt secrets; nil: none can be written.
+	Keys *Keyring
 }
 
 // NewService is a Service.
@@ -71,7 +76,7 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 	if config.Alone == nil {
 		config.Alone = func() bool { return false }
 	}
-	return &Service{database: store, jobs: jobs, config: config}
+	return &Service{database: store, jobs: jobs, config: config, secrets: NewSecrets(store, config.Keys)}
 }
 
 // write runs do in one transaction, for a caller with the scope write, and announces
@@ -165,6 +170,9 @@ func (s *Service) Create(ctx context.Context, definition schedule.Schedule) (*sc
 	var status *schedule.Status
 	err = s.write(ctx, func(tx *db.Tx) (*schedule.Change, error) {
 		if err := checkCalendars(ctx, tx, &definition); err != nil {
+			return nil, err
+		}
+		if err := s.checkJobSecrets(ctx, tx, &definition); err != nil {
 			return nil, err
 		}
 		if err := tx.InsertSchedule(ctx, &definition); err != nil {
@@ -271,6 +279,11 @@ func (s *Service) edit(ctx context.Context, key Key, version int64, change func(
 		if respecified {
 			// Before the cursor is held: an edit of a calendar takes them in this order.
 			if err := checkCalendars(ctx, tx, &after); err != nil {
+				return nil, err
+			}
+		}
+		if !sameJob(&before.Schedule.Job, &after.Job) {
+			if err := s.checkJobSecrets(ctx, tx, &after); err != nil {
 				return nil, err
 			}
 		}

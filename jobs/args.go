@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
@@ -19,19 +20,25 @@ type fieldDecoder func(json.RawMessage) (reason string)
 // names: encoding/json would also take "URL" for "url", and PostgreSQL, which
 // sorts the keys of a jsonb, could then change which of the two wins.
 func decodeFields(raw json.RawMessage, kind string, known map[string]fieldDecoder) []schedule.FieldError {
+	return decodeObject(raw, argsPath, fmt.Sprintf("isn't an argument of %s jobs", kind), known)
+}
+
+// decodeObject is decodeFields for the object that stands at the path; unknown is
+// what is said of a field that isn't known.
+func decodeObject(raw json.RawMessage, path, unknown string, known map[string]fieldDecoder) []schedule.FieldError {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &object); err != nil || object == nil {
-		return []schedule.FieldError{{Field: argsPath, Reason: "must be a JSON object"}}
+		return []schedule.FieldError{{Field: path, Reason: "must be a JSON object"}}
 	}
 	var wrong []schedule.FieldError
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		decode, ok := known[name]
-		reason := fmt.Sprintf("isn't an argument of %s jobs", kind)
+		reason := unknown
 		if ok {
 			reason = decode(object[name])
 		}
 		if reason != "" {
-			wrong = append(wrong, schedule.FieldError{Field: argsPath + "." + name, Reason: reason})
+			wrong = append(wrong, schedule.FieldError{Field: path + "." + name, Reason: reason})
 		}
 	}
 	return wrong
@@ -43,6 +50,32 @@ func text(into *string) fieldDecoder {
 		if raw[0] != '"' || json.Unmarshal(raw, into) != nil {
 			return "must be a string"
 		}
+		return ""
+	}
+}
+
+// number decodes a whole number. Unlike encoding/json it doesn't take null.
+func number(into *int) fieldDecoder {
+	return func(raw json.RawMessage) string {
+		if raw[0] == 'n' || json.Unmarshal(raw, into) != nil {
+			return "must be a whole number"
+		}
+		return ""
+	}
+}
+
+// duration decodes elapsed time as Go writes it.
+func duration(into *time.Duration) fieldDecoder {
+	return func(raw json.RawMessage) string {
+		var written string
+		if text(&written)(raw) != "" {
+			return `must be a duration such as "15s"`
+		}
+		d, err := time.ParseDuration(written)
+		if err != nil {
+			return `must be a duration such as "15s"`
+		}
+		*into = d
 		return ""
 	}
 }

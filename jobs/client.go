@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,7 +24,8 @@ import (
 // public internet, from the default queue.
 type ClientConfig struct {
 	// Queues are the queues to work and how many jobs of each at once.
-	// Empty: 100 of "default".
+	// Empty: 100 of "default". QueueAlerts is always among them, with 10 if it
+	// isn't named.
 	Queues map[string]int
 	// SoftStop is how long a stop waits for running jobs. Those that are left
 	// are interrupted and become available again, without a lost attempt.
@@ -40,11 +42,25 @@ type ClientConfig struct {
 	// Empty: "riverbeat".
 	UserAgent string
 	// WebhookAllow are networks that webhooks may reach besides the public
-	// internet.
+	// internet, on every port. This machine, and the hosts of Backends, must be
+	// named by their own addresses.
 	WebhookAllow []netip.Prefix
+	// WebhookPorts are the ports of the public internet that webhooks may reach; a 0
+	// among them means every one. Empty: 80 and 443.
+	WebhookPorts []uint16
+	// WebhooksPerHost is how many webhooks may be under way to one host at once.
+	// Zero: 8.
+	WebhooksPerHost int
+	// Backends are the servers that riverbeat works with, as host:port, which no
+	// webhook may reach.
+	Backends []string
+	// Secrets reads the secrets that webhooks name. Nil: there are none.
+	Secrets SecretReader
 	// ListedInfo is where listed_info jobs find their data. Zero: nowhere, and
 	// such jobs are cancelled.
 	ListedInfo ListedInfoConfig
+	// resolver is the tests' own; nil: the machine's.
+	resolver *net.Resolver
 	// Logger is River's logger. Nil: River's own, warnings to standard output.
 	Logger *slog.Logger
 }
@@ -82,7 +98,10 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		return nil, err
 	}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, newWebhookWorker(c.WebhookAllow, c.UserAgent, nil))
+	river.AddWorker(workers, newWebhookWorker(webhookConfig{
+		allow: c.WebhookAllow, ports: c.WebhookPorts, perHost: c.WebhooksPerHost, backends: c.Backends,
+		secrets: c.Secrets, userAgent: c.UserAgent, resolver: c.resolver,
+	}))
 	river.AddWorker(workers, listed)
 
 	poll := fetchPoll
@@ -92,6 +111,9 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 	queues := make(map[string]river.QueueConfig, len(c.Queues))
 	for name, atOnce := range c.Queues {
 		queues[name] = river.QueueConfig{MaxWorkers: atOnce}
+	}
+	if _, named := queues[QueueAlerts]; !named { // nobody else works it
+		queues[QueueAlerts] = river.QueueConfig{MaxWorkers: alertWorkers, FetchPollInterval: max(poll, alertPoll)}
 	}
 
 	client, err := river.NewClient(newDriver(pool, c.Logger), &river.Config{

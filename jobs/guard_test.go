@@ -12,11 +12,15 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/riverqueue/river/rivertype"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/riverbeat/riverbeat/db/dbtest"
 )
 
 // nameServer is a DNS server that knows these names only. A name's answers are
-// given one a question, the last one for ever.
+// given one a question, the last one for ever. One that isn't an address is another
+// name, of which the first is an alias.
 func nameServer(t *testing.T, names map[string][]string) *net.Resolver {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -26,20 +30,23 @@ func nameServer(t *testing.T, names map[string][]string) *net.Resolver {
 	t.Cleanup(func() { conn.Close() })
 	asked := map[string]int{}
 	var mu sync.Mutex
-	answer := func(q dnsmessage.Question) (netip.Addr, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		name := strings.TrimSuffix(q.Name.String(), ".")
+	var answer func(name string, ofType dnsmessage.Type) (aliases []string, addr netip.Addr, known bool)
+	answer = func(name string, ofType dnsmessage.Type) (aliases []string, addr netip.Addr, known bool) {
 		answers := names[name]
 		if len(answers) == 0 {
-			return netip.Addr{}, false
+			return nil, netip.Addr{}, false
 		}
-		addr := netip.MustParseAddr(answers[min(asked[name], len(answers)-1)])
-		if addr.Is4() == (q.Type == dnsmessage.TypeA) {
+		text := answers[min(asked[name], len(answers)-1)]
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			aliases, addr, known = answer(text, ofType)
+			return append([]string{text}, aliases...), addr, known
+		}
+		if addr.Is4() == (ofType == dnsmessage.TypeA) {
 			asked[name]++
-			return addr, true
+			return nil, addr, true
 		}
-		return netip.Addr{}, true // known, but not of this type
+		return nil, netip.Addr{}, true // known, but not of this type
 	}
 	go func() {
 		buf := make([]byte, 1500)
@@ -54,13 +61,24 @@ func nameServer(t *testing.T, names map[string][]string) *net.Resolver {
 			}
 			q := m.Questions[0]
 			m.Response, m.Authoritative, m.RecursionAvailable, m.Additionals = true, true, true, nil
-			switch addr, known := answer(q); {
+			mu.Lock()
+			aliases, addr, known := answer(strings.TrimSuffix(q.Name.String(), "."), q.Type)
+			mu.Unlock()
+			name := q.Name
+			for _, alias := range aliases {
+				to := dnsmessage.MustNewName(alias + ".")
+				m.Answers = append(m.Answers, dnsmessage.Resource{
+					Header: dnsmessage.ResourceHeader{Name: name, Type: dnsmessage.TypeCNAME, Class: q.Class}, Body: &dnsmessage.CNAMEResource{CNAME: to}})
+				name = to
+			}
+			header := dnsmessage.ResourceHeader{Name: name, Type: q.Type, Class: q.Class}
+			switch {
 			case !known:
 				m.RCode = dnsmessage.RCodeNameError
 			case addr.Is4():
-				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}, Body: &dnsmessage.AResource{A: addr.As4()}}}
+				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: addr.As4()}})
 			case addr.Is6():
-				m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class}, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()}}}
+				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: addr.As16()}})
 			}
 			if packed, err := m.Pack(); err == nil {
 				_, _ = conn.WriteTo(packed, from)
@@ -113,96 +131,118 @@ func TestNoSpellingOfAnAddressGetsPastTheGuard(t *testing.T) {
 		"127.0.0.1": {"127.0.0.1"}, "0": {"0.0.0.0"}, "localhost": {"127.0.0.1"}, "localtest.example": {"127.0.0.1"},
 		"six.example": {"::1"}, "mapped.example": {"::ffff:127.0.0.1"}, "private.example": {"10.1.2.3"},
 		"169.254.169.254": {"169.254.169.254"}, "metadata.example": {"169.254.169.254"}, "wire.example": {"168.63.129.16"},
-		"xn--fsq.example": {"192.168.0.1"},
+		"xn--fsq.example": {"192.168.0.1"}, "alias.example": {"private.example"}, "chain.example": {"alias.example"},
+		"loop.example": {"localtest.example"}, "mapped-metadata.example": {"::ffff:169.254.169.254"}, "nat64.example": {"64:ff9b::10.0.0.1"},
+		"unspecified.example": {"0.0.0.0"}, "multicast.example": {"239.1.1.1"},
 	})
 	port, hits := loopbackServer(t)
-	w := newWebhookWorker(nil, "riverbeat", resolver)
+	pool := dbtest.Pool(t)
+	client := work(t, pool, ClientConfig{resolver: resolver, WebhookPorts: []uint16{0}})
 
+	// By the rule that it falls under; a name doesn't say what it resolves to.
 	const (
-		blocked = "not allowed (RIVERBEAT_WEBHOOK_ALLOW)"
-		refused = "job.args.url"
-		unknown = "look up" // Go asks no name server about a name that is all numbers
+		allow       = ": not allowed (RIVERBEAT_WEBHOOK_ALLOW)"
+		loopback    = "is loopback" + allow
+		private     = "is private" + allow
+		linkLocal   = "is link-local" + allow
+		reserved    = "is reserved" + allow
+		multicast   = "is multicast" + allow
+		unspecified = "is unspecified" + allow
+		metadata    = "is a cloud's metadata service" + allow
+		name        = "send the webhook: the host's address "
+		refused     = "read the job's arguments: job.args.url"
+		unknown     = "send the webhook: look up" // Go asks no name server about a name that is all numbers
 	)
 	for _, test := range []struct{ host, want string }{
 		// loopback, in every way it can be written
-		{"127.0.0.1", blocked},
-		{"127.0.0.2", blocked},
-		{"127.255.255.254", blocked},
+		{"127.0.0.1", "address 127.0.0.1 " + loopback},
+		{"127.0.0.2", "address 127.0.0.2 " + loopback},
+		{"127.255.255.254", loopback},
 		{"127.0.0.1.", unknown},
 		{"127.1", unknown},
 		{"127.0.1", unknown},
 		{"2130706433", unknown},
-		{"0x7f000001", blocked},
-		{"0x7f.1", blocked},
-		{"0x7f.0x0.0x0.0x1", blocked},
+		{"0x7f000001", name + loopback},
+		{"0x7f.1", name + loopback},
+		{"0x7f.0x0.0x0.0x1", name + loopback},
 		{"017700000001", unknown},
 		{"0177.0.0.1", unknown},
 		{"0177.0000.0000.0001", unknown},
-		{"①②⑦.⓪.⓪.①", blocked},
-		{"127。0。0。1", blocked},
-		{"１２７.0.0.1", blocked},
-		{"localhost", blocked},
-		{"LOCALHOST", blocked},
-		{"localhost.", blocked},
-		{"localtest.example", blocked},
-		{"localtest.example.", blocked},
+		{"①②⑦.⓪.⓪.①", loopback},
+		{"127。0。0。1", loopback},
+		{"１２７.0.0.1", loopback},
+		{"١٢٧.٠.٠.١", unknown},
+		{"localhost", name + loopback},
+		{"LOCALHOST", name + loopback},
+		{"localhost.", name + loopback},
+		{"localtest.example", name + loopback},
+		{"localtest.example.", name + loopback},
 		{"%6c%6f%63%61%6c%68%6f%73%74", refused},
 		{"%31%32%37.0.0.1", refused},
-		{"[::1]", blocked},
-		{"[0:0:0:0:0:0:0:1]", blocked},
-		{"[0000:0000:0000:0000:0000:0000:0000:0001]", blocked},
-		{"six.example", blocked},
+		{"[::1]", "address ::1 " + loopback},
+		{"[0:0:0:0:0:0:0:1]", loopback},
+		{"[0000:0000:0000:0000:0000:0000:0000:0001]", loopback},
+		{"six.example", name + loopback},
 		// IPv4 inside IPv6
-		{"[::ffff:127.0.0.1]", blocked},
-		{"[::ffff:7f00:1]", blocked},
-		{"[0:0:0:0:0:ffff:127.0.0.1]", blocked},
-		{"mapped.example", blocked},
-		{"[::127.0.0.1]", blocked},
-		{"[64:ff9b::127.0.0.1]", blocked},
-		{"[64:ff9b::7f00:1]", blocked},
-		{"[64:ff9b:1::7f00:1]", blocked},
-		{"[2002:7f00:1::]", blocked},
-		{"[2002:a9fe:a9fe::]", blocked},
-		{"[2001:0:7f00:1::]", blocked},
-		{"[2001::1]", blocked},
+		{"[::ffff:127.0.0.1]", "address 127.0.0.1 " + loopback},
+		{"[::ffff:7f00:1]", loopback},
+		{"[0:0:0:0:0:ffff:127.0.0.1]", loopback},
+		{"mapped.example", name + loopback},
+		{"mapped-metadata.example", name + linkLocal},
+		{"nat64.example", name + reserved},
+		{"[::127.0.0.1]", reserved},
+		{"[64:ff9b::127.0.0.1]", reserved},
+		{"[64:ff9b::7f00:1]", reserved},
+		{"[64:ff9b:1::7f00:1]", reserved},
+		{"[2002:7f00:1::]", reserved},
+		{"[2002:a9fe:a9fe::]", reserved},
+		{"[2001:0:7f00:1::]", reserved},
+		{"[2001::1]", reserved},
 		// nothing in particular
-		{"0.0.0.0", blocked},
+		{"0.0.0.0", unspecified},
 		{"0", unknown},
-		{"0.1.2.3", blocked},
-		{"[::]", blocked},
-		{"255.255.255.255", blocked},
+		{"0.1.2.3", reserved},
+		{"[::]", unspecified},
+		{"255.255.255.255", reserved},
+		{"unspecified.example", name + unspecified},
 		// private and shared networks
-		{"10.0.0.1", blocked},
-		{"172.16.0.1", blocked},
-		{"172.31.255.255", blocked},
-		{"192.168.1.1", blocked},
-		{"100.64.0.1", blocked},
-		{"private.example", blocked},
-		{"[fc00::1]", blocked},
-		{"[fd12:3456::1]", blocked},
-		{"[fec0::1]", blocked},
+		{"10.0.0.1", private},
+		{"172.16.0.1", private},
+		{"172.31.255.255", private},
+		{"192.168.1.1", private},
+		{"100.64.0.1", reserved},
+		{"private.example", name + private},
+		{"alias.example", name + private},
+		{"chain.example", name + private},
+		{"loop.example", name + loopback},
+		{"xn--fsq.example", name + private},
+		{"例.example", name + private},
+		{"[fc00::1]", private},
+		{"[fd12:3456::1]", private},
+		{"[fec0::1]", reserved},
 		// link-local, and what clouds keep there
-		{"169.254.169.254", blocked},
-		{"169.254.170.2", blocked},
-		{"[::ffff:169.254.169.254]", blocked},
-		{"[64:ff9b::a9fe:a9fe]", blocked},
-		{"[fe80::1]", blocked},
-		{"[fd00:ec2::254]", blocked},
-		{"100.100.100.200", blocked},
-		{"192.0.0.192", blocked},
-		{"168.63.129.16", blocked},
-		{"[::ffff:168.63.129.16]", blocked},
-		{"wire.example", blocked},
-		{"metadata.example", blocked},
+		{"169.254.169.254", linkLocal},
+		{"169.254.170.2", linkLocal},
+		{"[::ffff:169.254.169.254]", linkLocal},
+		{"[64:ff9b::a9fe:a9fe]", reserved},
+		{"[fe80::1]", linkLocal},
+		{"[fd00:ec2::254]", private},
+		{"100.100.100.200", reserved},
+		{"192.0.0.192", reserved},
+		{"168.63.129.16", metadata},
+		{"[::ffff:168.63.129.16]", metadata},
+		{"wire.example", name + metadata},
+		{"metadata.example", name + linkLocal},
 		// multicast, reserved and documentation
-		{"224.0.0.1", blocked},
-		{"239.255.255.250", blocked},
-		{"[ff02::1]", blocked},
-		{"240.0.0.1", blocked},
-		{"198.18.0.1", blocked},
-		{"192.0.2.1", blocked},
-		{"[2001:db8::1]", blocked},
-		{"[3fff::1]", blocked},
+		{"224.0.0.1", multicast},
+		{"239.255.255.250", multicast},
+		{"multicast.example", name + multicast},
+		{"[ff02::1]", multicast},
+		{"240.0.0.1", reserved},
+		{"198.18.0.1", reserved},
+		{"192.0.2.1", reserved},
+		{"[2001:db8::1]", reserved},
+		{"[3fff::1]", reserved},
 		// what isn't a host at all
 		{"[fe80::1%25lo]", refused},
 		{"[::1%25lo]", refused},
@@ -210,33 +250,124 @@ func TestNoSpellingOfAnAddressGetsPastTheGuard(t *testing.T) {
 		{"example.com:80@127.0.0.1", refused},
 		{"[127.0.0.1]", refused},
 		{"[::ffff:0x7f.1]", refused},
-		{"127.0.0.1\\.example", refused},
+		{"127.0.0.1\\\\.example", refused},
 		{"127.0.0.1 .example", refused},
-		{"127.0.0.1\t", refused},
+		{"127.0.0.1\\t", refused},
+		{"127.0.0.1\\u0001", refused},
 		{"", refused},
 		{"no-such-host.example", unknown},
 		{"0x7f.0.0.0x1.example", unknown},
 	} {
-		webhookURL := "http://" + test.host + ":" + port + "/"
-		if err := tryHost(t, w, webhookURL); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, want %q", webhookURL, err, test.want)
+		args := `{"method": "GET", "url": "http://` + test.host + ":" + port + `/"}`
+		job := client.next(t, insert(t, pool, aSchedule(KindWebhook, args)))
+		if job.State == rivertype.JobStateCompleted || !strings.Contains(lastError(job), test.want) {
+			t.Errorf("%s: the job is %s: %s\nwant %s", args, job.State, lastError(job), test.want)
+		}
+		if strings.HasPrefix(test.want, name) {
+			if text := lastError(job) + string(job.Metadata); strings.Contains(text, "10.1.2.3") || strings.Contains(text, "169.254") {
+				t.Errorf("%s tells what the name resolves to: %s", args, text)
+			}
 		}
 	}
 	if n := hits.Load(); n != 0 {
 		t.Fatalf("%d requests reached the server", n)
 	}
+}
 
-	allowed := newWebhookWorker(loopback, "riverbeat", resolver)
-	for _, host := range []string{"127.0.0.1", "localtest.example", "[::ffff:127.0.0.1]"} {
+func TestWhatIsAllowedIsReachedAndNothingBesides(t *testing.T) {
+	t.Parallel()
+	resolver := nameServer(t, map[string][]string{"localtest.example": {"127.0.0.1"}, "alias.example": {"localtest.example"}})
+	port, hits := loopbackServer(t)
+	allowed := newWebhookWorker(webhookConfig{allow: loopback, resolver: resolver})
+	reached := []string{"127.0.0.1", "localtest.example", "alias.example", "[::ffff:127.0.0.1]"}
+	for _, host := range reached {
 		if err := tryHost(t, allowed, "http://"+host+":"+port+"/"); err != nil {
 			t.Errorf("with loopback allowed, %s: %v", host, err)
 		}
 	}
-	if n := hits.Load(); n != 3 {
-		t.Errorf("with loopback allowed, %d requests reached the server, want 3", n)
+	if n := hits.Load(); n != int64(len(reached)) {
+		t.Errorf("with loopback allowed, %d requests reached the server, want %d", n, len(reached))
 	}
-	if err := tryHost(t, allowed, "http://10.0.0.1:"+port+"/"); err == nil || !strings.Contains(err.Error(), "address 10.0.0.1 is private: not allowed (RIVERBEAT_WEBHOOK_ALLOW)") {
-		t.Errorf("with loopback allowed, 10.0.0.1: %v", err)
+	for host, want := range map[string]string{
+		"10.0.0.1": "address 10.0.0.1 is private: not allowed (RIVERBEAT_WEBHOOK_ALLOW)",
+		"0.0.0.0":  "address 0.0.0.0 is unspecified: not allowed (RIVERBEAT_WEBHOOK_ALLOW)",
+	} {
+		if err := tryHost(t, allowed, "http://"+host+":"+port+"/"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("with loopback allowed, %s: %v", host, err)
+		}
+	}
+	// Everything is allowed, but neither this machine nor a way to it.
+	everything := newWebhookWorker(webhookConfig{allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}})
+	for _, host := range []string{"127.0.0.1", "[::1]", "0.0.0.0", "[::]"} {
+		if err := tryHost(t, everything, "http://"+host+":"+port+"/"); err == nil || !strings.Contains(err.Error(), "not allowed") {
+			t.Errorf("with everything allowed, %s: %v", host, err)
+		}
+	}
+	if n := hits.Load(); n != int64(len(reached)) {
+		t.Errorf("%d requests reached the server besides", n-int64(len(reached)))
+	}
+}
+
+// The guard alone: no test may reach the internet.
+func TestThePublicInternetIsAllowedOnItsPorts(t *testing.T) {
+	t.Parallel()
+	try := func(g *guard, address string) error {
+		network := "tcp4"
+		if strings.HasPrefix(address, "[") {
+			network = "tcp6"
+		}
+		return g.control(t.Context(), network, address, nil)
+	}
+	g := newGuard(nil, nil, nil)
+	for _, address := range []string{"8.8.8.8:80", "1.1.1.1:443", "[2606:4700:4700::1111]:443", "[::ffff:8.8.8.8]:443"} {
+		if err := try(g, address); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"8.8.8.8:25", "8.8.8.8:6379", "8.8.8.8:8443", "[2606:4700:4700::1111]:22"} {
+		if err := try(g, address); err == nil || !strings.HasSuffix(err.Error(), ": not allowed (RIVERBEAT_WEBHOOK_PORTS)") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, ports := range [][]uint16{{8443}, {0}} {
+		if err := try(newGuard(nil, ports, nil), "8.8.8.8:8443"); err != nil {
+			t.Errorf("with the ports %v: %v", ports, err)
+		}
+	}
+	if err := try(newGuard([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, nil, nil), "10.1.2.3:9000"); err != nil {
+		t.Errorf("in a network that is allowed: %v", err)
+	}
+	if err := g.control(t.Context(), "udp4", "8.8.8.8:53", nil); err == nil {
+		t.Error("UDP is allowed")
+	}
+}
+
+func TestRiverbeatsOwnServersAreBlocked(t *testing.T) {
+	t.Parallel()
+	resolver := nameServer(t, map[string][]string{"pg.example": {"10.1.0.5"}, "redis.example": {"8.8.4.4"}})
+	networks := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("127.0.0.0/8")}
+	hosts := []string{"pg.example:5432", "redis.example:6379", "127.0.0.1:5432", "unknown.example:1", "nonsense"}
+	for _, test := range []struct {
+		allow []netip.Prefix
+		to    string
+		want  string // nothing: it is allowed
+	}{
+		{networks, "10.1.0.5:5432", "address 10.1.0.5 is that of riverbeat's own PostgreSQL or Redis: not allowed"},
+		{networks, "10.1.0.5:8008", "address 10.1.0.5 is that of riverbeat's own PostgreSQL or Redis: not allowed (RIVERBEAT_WEBHOOK_ALLOW)"},
+		{networks, "10.1.0.6:5432", ""},
+		{networks, "8.8.4.4:443", "address 8.8.4.4 is that of riverbeat's own PostgreSQL or Redis: not allowed (RIVERBEAT_WEBHOOK_ALLOW)"},
+		{networks, "127.0.0.1:5432", "address 127.0.0.1 is that of riverbeat's own PostgreSQL or Redis: not allowed"},
+		{networks, "127.0.0.1:8080", ""},
+		// By its own address only what stands beside them.
+		{[]netip.Prefix{netip.MustParsePrefix("10.1.0.5/32")}, "10.1.0.5:8008", ""},
+		{[]netip.Prefix{netip.MustParsePrefix("10.1.0.5/32")}, "10.1.0.5:5432", "address 10.1.0.5 is that of riverbeat's own PostgreSQL or Redis: not allowed"},
+		{[]netip.Prefix{netip.MustParsePrefix("10.1.0.5/32")}, "[::ffff:10.1.0.5]:5432", "address 10.1.0.5 is that of riverbeat's own PostgreSQL or Redis: not allowed"},
+	} {
+		g := newGuard(test.allow, nil, newBackends(hosts, resolver))
+		err := g.check(t.Context(), netip.MustParseAddrPort(test.to))
+		if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
+			t.Errorf("%v allowed, %s: got %v, want %q", test.allow, test.to, err, test.want)
+		}
 	}
 }
 
@@ -249,10 +380,10 @@ func TestANameThatResolvesAnewIsCheckedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := newGuard(nil).check(first[0]); err != nil {
+	if err := newGuard(nil, nil, nil).check(t.Context(), netip.AddrPortFrom(first[0], 80)); err != nil {
 		t.Fatalf("the first answer %s should be public: %v", first[0], err)
 	}
-	err = tryHost(t, newWebhookWorker(nil, "riverbeat", resolver), "http://rebind.example:"+port+"/")
+	err = tryHost(t, newWebhookWorker(webhookConfig{resolver: resolver}), "http://rebind.example:"+port+"/")
 	var blocked *blockedError
 	if !errors.As(err, &blocked) || !blocked.addr.IsLoopback() {
 		t.Errorf("got %v, want loopback to be blocked", err)
@@ -262,37 +393,34 @@ func TestANameThatResolvesAnewIsCheckedAnew(t *testing.T) {
 	}
 }
 
-func TestThePublicInternetIsAllowedOnEveryPort(t *testing.T) {
+func TestThisMachinesOwnAddressIsBlocked(t *testing.T) {
 	t.Parallel()
-	g := newGuard(nil)
-	for _, address := range []string{"8.8.8.8:80", "1.1.1.1:443", "9.9.9.9:8443", "[2606:4700:4700::1111]:443", "[::ffff:8.8.8.8]:443"} {
-		network := "tcp4"
-		if strings.HasPrefix(address, "[") {
-			network = "tcp6"
+	try := func(g *guard, address string) error { return g.check(t.Context(), netip.MustParseAddrPort(address)) }
+	own := func() ([]net.Addr, error) {
+		return []net.Addr{
+			&net.IPNet{IP: net.IPv4(8, 8, 4, 4), Mask: net.CIDRMask(24, 32)},
+			&net.IPNet{IP: net.IPv4(10, 1, 0, 7), Mask: net.CIDRMask(16, 32)},
+		}, nil
+	}
+	g := newGuard([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, nil, nil)
+	g.own = own
+	for _, address := range []string{"8.8.4.4:80", "10.1.0.7:80"} {
+		if err := try(g, address); err == nil || !strings.Contains(err.Error(), "this machine's own") {
+			t.Errorf("%s: got %v", address, err)
 		}
-		if err := g.control(network, address, nil); err != nil {
-			t.Errorf("%s: %v", address, err)
+	}
+	for _, address := range []string{"8.8.4.5:80", "10.1.0.8:80"} {
+		if err := try(g, address); err != nil {
+			t.Errorf("the neighbour %s: %v", address, err)
 		}
 	}
-	if err := g.control("udp4", "8.8.8.8:53", nil); err == nil {
-		t.Error("UDP is allowed")
-	}
-}
-
-func TestThisMachinesPublicAddressIsBlocked(t *testing.T) {
-	t.Parallel()
-	g := newGuard(nil)
-	g.own = func() ([]net.Addr, error) {
-		return []net.Addr{&net.IPNet{IP: net.IPv4(8, 8, 4, 4), Mask: net.CIDRMask(24, 32)}}, nil
-	}
-	if err := g.check(netip.MustParseAddr("8.8.4.4")); err == nil || !strings.Contains(err.Error(), "this machine's own") {
-		t.Errorf("got %v", err)
-	}
-	if err := g.check(netip.MustParseAddr("8.8.4.5")); err != nil {
-		t.Errorf("the neighbour: %v", err)
+	named := newGuard([]netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}, nil, nil)
+	named.own = own
+	if err := try(named, "10.1.0.7:80"); err != nil {
+		t.Errorf("named by its address: %v", err)
 	}
 	g.own = func() ([]net.Addr, error) { return nil, errors.New("no interfaces") }
-	if err := g.check(netip.MustParseAddr("8.8.4.5")); err == nil {
+	if err := try(g, "8.8.4.5:80"); err == nil {
 		t.Error("an address was allowed that couldn't be checked")
 	}
 }
@@ -301,11 +429,11 @@ func TestProxyVariablesChangeNothing(t *testing.T) { // sets the environment, so
 	var asked atomic.Int64
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer proxy.Close()
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 		t.Setenv(name, proxy.URL)
 	}
-	w := newWebhookWorker(loopback, "riverbeat", nameServer(t, map[string][]string{"internal.example": {"10.0.0.1"}}))
-	if err := tryHost(t, w, "http://internal.example/"); err == nil || !strings.Contains(err.Error(), "10.0.0.1 is private") {
+	w := newWebhookWorker(webhookConfig{allow: loopback, resolver: nameServer(t, map[string][]string{"internal.example": {"10.0.0.1"}})})
+	if err := tryHost(t, w, "http://internal.example/"); err == nil || !strings.Contains(err.Error(), "the host's address is private") {
 		t.Errorf("got %v, want the address to be blocked", err)
 	}
 	if asked.Load() != 0 {

@@ -155,3 +155,14 @@ func (i *Inserter) CheckArgs(kind string, args json.RawMessage) []schedule.Field
 	}
 	return nil
 }
+
+// Secrets are those that the arguments of a kind that NewClient works name.
+func (i *Inserter) Secrets(kind string, args json.RawMessage) []schedule.SecretUse {
+	if kind != KindWebhook {
+		return nil
+	}
+	if a, wrong := DecodeWebhookArgs(args); len(wrong) == 0 {
+		return a.secrets()
+	}
+	return nil
+}

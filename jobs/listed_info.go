@@ -246,7 +246,7 @@ func (w *listedInfoWorker) fetch(parent context.Context, query url.Values) (comp
 	defer resp.Body.Close()
 
 	if resp.StatusCode == http.StatusTooManyRequests {
-		return nil, "", river.JobSnooze(retryAfter(resp.Header.Get("Retry-After"), time.Now()))
+		return nil, "", river.JobSnooze(snoozeFor(resp.Header.Get("Retry-After"), time.Now()))
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, "", fmt.Errorf("the API answered with %s",
@@ -294,15 +294,24 @@ func decodePage(body []byte) (companies []company, next string, err error) {
 	return *page.Info, page.PaginationKey, nil
 }
 
-// retryAfter is how long a Retry-After header asks to wait: seconds, or a date.
-func retryAfter(header string, now time.Time) time.Duration {
-	wait := listedSnooze
-	if seconds, err := strconv.ParseUint(strings.TrimSpace(header), 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(header); err == nil {
-		wait = at.Sub(now)
+// snoozeFor is how long a Retry-After header asks to wait, within bounds.
+func snoozeFor(header string, now time.Time) time.Duration {
+	wait, ok := retryAfter(header, now)
+	if !ok {
+		wait = listedSnooze
 	}
 	return min(max(wait, time.Second), listedSnoozeMax)
+}
+
+// retryAfter reads a Retry-After header: seconds, or a date.
+func retryAfter(header string, now time.Time) (wait time.Duration, ok bool) {
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(header), 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	if at, err := http.ParseTime(header); err == nil {
+		return at.Sub(now), true
+	}
+	return 0, false
 }
 
 // Only what differs is written, so a repeated page costs no row versions and

@@ -372,7 +372,7 @@ func TestRetryAfterIsReadWithinBounds(t *testing.T) {
 		"Tue, 24 Nov 2026 11:00:00 GMT": time.Second,
 		"Wed, 25 Nov 2026 12:00:00 GMT": time.Hour,
 	} {
-		if got := retryAfter(header, noon); got != want {
+		if got := snoozeFor(header, noon); got != want {
 			t.Errorf("%q: got %s, want %s", header, got, want)
 		}
 	}

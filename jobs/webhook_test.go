@@ -71,11 +71,12 @@ func TestAWebhookIsSentAndItsAnswerKept(t *testing.T) {
 		t.Errorf("got %s %s", r.method, r.path)
 	}
 	for name, want := range map[string]string{
-		"webhook-id":    schedule.RunID(s.ID, noon).String(),
-		"User-Agent":    "riverbeat/1.2.3",
-		"Content-Type":  "application/json",
-		"Authorization": "Bearer t",
-		"X-Plain":       "ü",
+		"webhook-id":      schedule.RunID(s.ID, noon).String(),
+		"User-Agent":      "riverbeat/1.2.3",
+		"Content-Type":    "application/json",
+		"Idempotency-Key": schedule.RunID(s.ID, noon).String(),
+		"Authorization":   "Bearer t",
+		"X-Plain":         "ü",
 	} {
 		if r.header.Get(name) != want {
 			t.Errorf("header %s is %q, want %q", name, r.header.Get(name), want)
@@ -100,7 +101,7 @@ func TestAWebhookIsSentAndItsAnswerKept(t *testing.T) {
 
 func TestTheBodyIsTheOneGiven(t *testing.T) {
 	t.Parallel()
-	w := newWebhookWorker(loopback, "riverbeat", nil)
+	w := newWebhookWorker(webhookConfig{allow: loopback})
 	url, got := receiver(t, nil)
 	for _, test := range []struct{ args, method, body, contentType string }{
 		{`{"body": {"a": [1, "ü"]}}`, "POST", `{"a": [1, "ü"]}`, "application/json"},
@@ -266,7 +267,7 @@ func TestAnEndlessBodyIsNotReadToItsEnd(t *testing.T) {
 		}
 		done <- sent
 	}})
-	w := newWebhookWorker(loopback, "riverbeat", nil)
+	w := newWebhookWorker(webhookConfig{allow: loopback})
 	answer, err := w.send(t.Context(), WebhookArgs{URL: url + "/", Method: "GET", Timeout: webhookTimeoutMax}, RunMetadata{})
 	if err != nil || answer.Status != 200 || answer.Body != strings.Repeat("\uFFFD", webhookRecordedBody) {
 		t.Errorf("got %d, %d bytes, %v", answer.Status, len(answer.Body), err)
@@ -346,6 +347,26 @@ func TestWebhookArgumentsAreChecked(t *testing.T) {
 		{`{"url": "https://example.com", "timeout": "-1s"}`, []string{"job.args.timeout must be from 1s to 5m"}},
 		{`{"url": "https://example.com", "timeout": "5m1s"}`, []string{"job.args.timeout must be from 1s to 5m"}},
 
+		{`{"url": "https://example.com", "signing_secret": "a", "redirects": 3, "retry": {}, "headers": {"A": "secret://b"}}`, nil},
+		{`{"url": "https://example.com", "retry": {"base": "1s", "max": "168h", "jitter": 1, "statuses": {"4xx": "final", "429": "retry", "301": "final"}}}`, nil},
+		{`{"url": "https://example.com", "signing_secret": null}`, []string{"job.args.signing_secret must be a string"}},
+		{`{"url": "https://example.com", "signing_secret": "A"}`, []string{"job.args.signing_secret " + schedule.NameRule}},
+		{`{"url": "https://example.com", "redirects": 4}`, []string{"job.args.redirects must be from 0 to 3"}},
+		{`{"url": "https://example.com", "redirects": -1}`, []string{"job.args.redirects must be from 0 to 3"}},
+		{`{"url": "https://example.com", "redirects": "1"}`, []string{"job.args.redirects must be a whole number"}},
+		{`{"url": "https://example.com", "redirects": null}`, []string{"job.args.redirects must be a whole number"}},
+		{`{"url": "https://example.com", "headers": {"A": "secret://"}}`, []string{"job.args.headers.A must be secret:// and the name of a secret, and nothing else: the secret is the whole value"}},
+		{`{"url": "https://example.com", "headers": {"A": "Bearer secret://b"}}`, []string{"job.args.headers.A must be secret:// and the name of a secret, and nothing else: the secret is the whole value"}},
+		{`{"url": "https://example.com", "headers": {"A": "secret://b/c"}}`, []string{"job.args.headers.A must be secret:// and the name of a secret, and nothing else: the secret is the whole value"}},
+		{`{"url": "https://example.com", "retry": null}`, []string{"job.args.retry must be a JSON object"}},
+		{`{"url": "https://example.com", "retry": {"tries": 1}}`, []string{"job.args.retry.tries isn't a part of a retry policy"}},
+		{`{"url": "https://example.com", "retry": {"base": 1, "jitter": "x", "statuses": []}}`, []string{`job.args.retry.base must be a duration such as "15s"`, "job.args.retry.jitter must be a number", `job.args.retry.statuses must be an object such as {"4xx": "final", "429": "retry"}`}},
+		{`{"url": "https://example.com", "retry": {"base": "0s", "max": "169h", "jitter": 1.1}}`, []string{"job.args.retry.base must be from 1s to 24h", "job.args.retry.max must be from base to 168h", "job.args.retry.jitter must be from 0 to 1"}},
+		{`{"url": "https://example.com", "retry": {"base": "2h", "max": "1h"}}`, []string{"job.args.retry.max must be from base to 168h"}},
+		{`{"url": "https://example.com", "retry": {"statuses": {"200": "final", "4XX": "final", "404": "no"}}}`, []string{
+			`job.args.retry.statuses has the key "200": must be a status from 300 to 599, or 3xx, 4xx or 5xx`, `job.args.retry.statuses.404 must be "final" or "retry"`,
+			`job.args.retry.statuses has the key "4XX": must be a status from 300 to 599, or 3xx, 4xx or 5xx`}},
+
 		{`{"url": "https://example.com", "headers": null}`, []string{"job.args.headers must be an object of strings"}},
 		{`{"url": "https://example.com", "headers": ["a"]}`, []string{"job.args.headers must be an object of strings"}},
 		{`{"url": "https://example.com", "headers": {"a": 1}}`, []string{"job.args.headers must be an object of strings"}},
@@ -382,7 +403,7 @@ func FuzzDecodeWebhookArgs(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	w := newWebhookWorker(nil, "riverbeat", nil)
+	w := newWebhookWorker(webhookConfig{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		a, wrong := DecodeWebhookArgs(raw)
 		if len(wrong) > 0 {
@@ -393,7 +414,7 @@ func FuzzDecodeWebhookArgs(f *testing.F) {
 			}
 			return
 		}
-		req, err := w.request(t.Context(), a, RunMetadata{RunID: "run"})
+		req, err := w.request(t.Context(), a, RunMetadata{RunID: "run"}, planted(a))
 		if err != nil {
 			t.Fatalf("%q was accepted, but: %v", raw, err)
 		}

@@ -66,7 +66,11 @@ func newService(t testing.TB, pool *pgxpool.Pool, announce func(schedule.Change)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f", Announce: announce})
+	keys, err := app.ParseKeyring(testKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app.NewService(db.NewStore(pool), inserter, app.Config{Zones: "2026f", Announce: announce, Keys: keys})
 }
 
 func (f *fixture) announce(c schedule.Change) {

@@ -115,6 +115,15 @@ var requests = []struct{ method, path, body string }{
 	{"POST", "/v1/tokens", `{"name": "t", "scopes": ["read"]}`},
 	{"GET", "/v1/tokens/" + anID, ""},
 	{"DELETE", "/v1/tokens/" + anID, ""},
+	{"GET", "/v1/alerts", ""},
+	{"GET", "/v1/alerts/a", ""},
+	{"PUT", "/v1/alerts/a", `{"webhook": {"url": "https://example.com"}}`},
+	{"DELETE", "/v1/alerts/a", ""},
+	{"GET", "/v1/secrets", ""},
+	{"GET", "/v1/secrets/s", ""},
+	{"PUT", "/v1/secrets/s", `{"value": "v"}`},
+	{"POST", "/v1/secrets/s", ""},
+	{"DELETE", "/v1/secrets/s", ""},
 }
 
 func TestAFaultCarriesNoDetail(t *testing.T) {
@@ -146,14 +155,14 @@ func TestADatabaseThatIsAwayIsA503(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, log := serve(t, Config{Service: newService(t, dbtest.Open(t, "postgres://somebody:secret@"+closed+"/nowhere"), nil)})
+	f, log := serve(t, Config{Service: newService(t, dbtest.Open(t, "postgres://somebody:canary@"+closed+"/nowhere"), nil)})
 	for _, r := range requests {
 		answer := f.do(t, r.method, r.path, r.body)
 		p := answer.refused(t, http.StatusServiceUnavailable)
 		equal(t, "Retry-After", answer.header.Get("Retry-After"), "1")
 		equal(t, "detail", p.Detail, "The database can't be reached or is busy. Try again.")
 	}
-	if !strings.Contains(log.String(), "a request could not be served") || strings.Contains(log.String(), "secret") {
+	if !strings.Contains(log.String(), "a request could not be served") || strings.Contains(log.String(), "canary") {
 		t.Errorf("the log: %s", log)
 	}
 	// What needs no database goes on.

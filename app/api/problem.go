@@ -114,6 +114,12 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 			Status: http.StatusConflict, Detail: "Another calendar of the namespace has this name.",
 			Errors: []fieldProblem{{Field: "name", Reason: "is taken in this namespace"}},
 		}
+	case errors.Is(err, schedule.ErrNoAlert):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such alert."}
+	case errors.Is(err, schedule.ErrNoSecret):
+		return &problem{Status: http.StatusNotFound, Detail: "There is no such secret."}
+	case errors.Is(err, schedule.ErrNoEncryptionKeys):
+		return &problem{Status: http.StatusServiceUnavailable, Detail: "Secrets are kept encrypted, and this server has no key for it: set RIVERBEAT_ENCRYPTION_KEYS."}
 	case errors.As(err, &used):
 		return &problem{Status: http.StatusConflict, Detail: short("The calendar is in use by the schedule " + used.Schedule + ".")}
 	case errors.As(err, &blocked):

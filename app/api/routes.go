@@ -34,6 +34,8 @@ func (a *api) routes() {
 		a.backfillRoutes()
 		a.bulkRoutes()
 		a.tokenRoutes()
+		a.secretRoutes()
+		a.alertRoutes()
 	}
 }
 

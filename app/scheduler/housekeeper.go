@@ -60,12 +60,13 @@ func (h *Housekeeper) Run(ctx context.Context) error {
 		begun := time.Now()
 		schedules, err := completed.round(ctx)
 		lines, runsErr := runs.round(ctx)
+		secretsErr := h.Store.RemoveExpiredSecrets(ctx)
 		removedRuns.Add(float64(lines))
 		removedSchedules.Add(float64(schedules))
 		if schedules+lines > 0 {
 			h.Log.Info("removed what is past its retention", "runs", lines, "schedules", schedules, "took", time.Since(begun))
 		}
-		if err := errors.Join(err, runsErr); err != nil && ctx.Err() == nil {
+		if err := errors.Join(err, runsErr, secretsErr); err != nil && ctx.Err() == nil {
 			h.Log.Warn("can't remove what is past its retention: the next round tries again", "err", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/app/scheduler"
 	"github.com/riverbeat/riverbeat/app/wake"
@@ -46,10 +47,13 @@ type Config struct {
 	RunRetention       time.Duration
 	CompletedRetention time.Duration
 
-	Queues       map[string]int
-	WebhookAllow []netip.Prefix
-	JQuantsURL   string
-	JQuantsToken string
+	Queues         map[string]int
+	WebhookAllow   []netip.Prefix
+	WebhookPorts   []uint16
+	WebhookPerHost int
+	EncryptionKeys *app.Keyring // nil: none
+	JQuantsURL     string
+	JQuantsToken   string
 
 	Zoneinfo  string
 	DataDir   string
@@ -103,7 +107,11 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.DurationVar(&c.CompletedRetention, "completed-retention", 0, "how long a schedule of a single instant (at) stays after it ran and its job finished; 0s keeps it until somebody deletes it")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
-	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas")
+	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas; riverbeat's own machine, and those of PostgreSQL and Redis, only by their own addresses")
+	c.WebhookPorts = []uint16{80, 443}
+	f.Var((*ports)(&c.WebhookPorts), "webhook-ports", "ports of the public internet that webhooks may reach, or any")
+	f.IntVar(&c.WebhookPerHost, "webhook-per-host", 8, "how many webhooks a worker process may have under way to one host at once")
+	f.Var(&keyring{&c.EncryptionKeys}, "encryption-keys", "id:key pairs, separated by commas, whose keys are 32 bytes in base64: the first encrypts the secrets of webhooks, all decrypt them (default: no secrets)")
 	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
 	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
 	f.StringVar(&c.Zoneinfo, "zoneinfo", "", "folder or zip file of time zone data, used when they are newer than the system's and the built-in ones")
@@ -219,6 +227,9 @@ func (c *Config) check() error {
 		if r.Duration < 0 || r.Duration > 0 && r.Duration < time.Hour {
 			add(r.flag, "must be 0s, which keeps for ever, or at least 1h")
 		}
+	}
+	if c.WebhookPerHost < 1 || c.WebhookPerHost > 10_000 {
+		add("webhook-per-host", "must be from 1 to 10000")
 	}
 	if c.JQuantsURL != "" {
 		if u, err := url.Parse(c.JQuantsURL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
@@ -357,6 +368,39 @@ func (n *networks) String() string {
 }
 
 func (n *networks) Type() string { return `networks such as "10.1.0.0/16,192.168.1.7"` }
+
+// ports is a list of ports as a flag; a single 0 is any.
+type ports []uint16
+
+func (p *ports) Set(text string) error {
+	if strings.TrimSpace(text) == "any" {
+		*p = []uint16{0}
+		return nil
+	}
+	var list []uint16
+	for part := range strings.SplitSeq(text, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(part), 10, 16)
+		if err != nil || n == 0 {
+			return errors.New("a port is from 1 to 65535")
+		}
+		list = append(list, uint16(n))
+	}
+	*p = list
+	return nil
+}
+
+func (p *ports) String() string {
+	if slices.Equal(*p, []uint16{0}) {
+		return "any"
+	}
+	var parts []string
+	for _, port := range *p {
+		parts = append(parts, strconv.Itoa(int(port)))
+	}
+	return strings.Join(parts, ",")
+}
+
+func (p *ports) Type() string { return `ports such as "80,443", or any` }
 
 // logLevel is a slog.Level as a flag.
 type logLevel slog.Level

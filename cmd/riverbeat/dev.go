@@ -43,11 +43,11 @@ func (p *program) devCommand() *cobra.Command {
 
 func (p *program) dev(ctx context.Context) (err error) {
 	psql := `psql "$DATABASE_URL"`
+	dir, err := p.dataDir()
+	if err != nil {
+		return err
+	}
 	if p.config.DatabaseURL == "" {
-		dir, err := p.dataDir()
-		if err != nil {
-			return err
-		}
 		server, err := localpg.Start(ctx, localpg.Config{DataDir: dir, Durable: true, Log: p.log})
 		if err != nil {
 			return err
@@ -57,6 +57,11 @@ func (p *program) dev(ctx context.Context) (err error) {
 		go p.keepRunning(ctx, server)
 		p.config.DatabaseURL = server.URL()
 		psql = psqlCommand(server.URL(), dir)
+	}
+	if p.config.EncryptionKeys == nil {
+		if p.config.EncryptionKeys, err = devKey(dir); err != nil {
+			return err
+		}
 	}
 	if p.config.RedisURL == "" && p.config.RedisSyncEnabled {
 		mini := miniredis.NewMiniRedis()

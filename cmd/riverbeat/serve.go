@@ -82,6 +82,7 @@ type server struct {
 	registry      *prometheus.Registry
 	scheduler     *scheduler.Scheduler // nil without the role
 	housekeeper   *scheduler.Housekeeper
+	lookout       *scheduler.Lookout
 	listener      *wake.Listener
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
@@ -91,6 +92,7 @@ type server struct {
 	anew          sync.WaitGroup // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
+	secrets       *app.Secrets
 }
 
 // serve runs until the context ends. wrap, if set, dresses the handler of the HTTP
@@ -115,6 +117,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		defer closePool(s.workerPool)
 	}
 	s.store = db.NewStore(s.pool)
+	s.secrets = app.NewSecrets(s.store, p.config.EncryptionKeys)
 	if p.config.RedisURL != "" && p.config.RedisSyncEnabled {
 		if s.redis, err = wake.NewRedisClient(p.config.RedisURL); err != nil {
 			return &configError{fmt.Errorf("REDIS_URL: %w", err)}
@@ -228,6 +231,7 @@ func (s *server) build() (err error) {
 			Store: s.store, RunRetention: s.config.RunRetention, CompletedRetention: s.config.CompletedRetention,
 			Metrics: metrics, Log: s.log,
 		}
+		s.lookout = &scheduler.Lookout{Store: s.store, Notifier: s.inserter, Log: s.log}
 		config, err := db.ParseURL(s.config.listenURL())
 		if err != nil {
 			return &configError{fmt.Errorf("%s: %w", variable("listen-database-url"), err)}
@@ -298,7 +302,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		Door:    s.door, TokenRate: s.config.RateLimitToken, AddressRate: s.config.RateLimitAddress, TrustedProxies: s.config.TrustedProxies,
 	}
 	if s.config.has(roleAPI) {
-		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
+		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough, Keys: s.config.EncryptionKeys})
 		config.Service = s.service
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
@@ -429,9 +433,11 @@ func (s *server) runRoles(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.door.Run(ctx); return nil })
+	group.Go(func() error { return s.reencrypt(ctx) })
 	if s.scheduler != nil {
 		group.Go(func() error { return s.scheduler.Run(ctx) })
 		group.Go(func() error { return s.housekeeper.Run(ctx) })
+		group.Go(func() error { return s.lookout.Run(ctx) })
 		group.Go(func() error { return s.listener.Run(ctx) })
 	}
 	if s.sub != nil {
@@ -488,7 +494,9 @@ func (s *server) mustPoll(ctx context.Context) (bool, error) {
 
 func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
-		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
+		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(),
+		WebhookAllow: s.config.WebhookAllow, WebhookPorts: s.config.WebhookPorts, WebhooksPerHost: s.config.WebhookPerHost,
+		Backends: s.backends(), Secrets: s.secrets.Values,
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
 		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
 	})

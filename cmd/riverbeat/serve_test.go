@@ -434,6 +434,8 @@ func TestBadSettingsAreNamedAndTheirValuesAreNotShown(t *testing.T) {
 		{"RIVERBEAT_ADDR=secret", 78, "RIVERBEAT_ADDR: must be host:port"},
 		{"RIVERBEAT_LOG_LEVEL=secret", 78, "RIVERBEAT_LOG_LEVEL: must be"},
 		{"RIVERBEAT_WEBHOOK_ALLOW=secret", 78, "RIVERBEAT_WEBHOOK_ALLOW: must be"},
+		{"RIVERBEAT_WEBHOOK_PORTS=80,http", 78, `RIVERBEAT_WEBHOOK_PORTS: must be ports such as "80,443", or any`},
+		{"RIVERBEAT_WEBHOOK_PER_HOST=0", 78, "RIVERBEAT_WEBHOOK_PER_HOST: must be from 1 to 10000"},
 		{"ZONEINFO=/nowhere", 78, "ZONEINFO: read the time zone data in /nowhere"},
 		{"REDIS_URL=secret", 78, "REDIS_URL: isn't a URL"},
 		{"DATABASE_URL=", 78, "DATABASE_URL: is missing"},
