@@ -126,7 +126,7 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	}
 	open := p.config.Auth == authLoopbackOpen && p.config.isLocal()
 	s.door = app.NewDoor(s.store, open, p.log)
-	if err := s.checkTokens(ctx); err != nil {
+	if _, err := s.checkTokens(ctx); err != nil {
 		return err
 	}
 	if err := s.build(); err != nil {
@@ -165,10 +165,14 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		if !s.waitForSchema(ctx) {
 			return nil
 		}
-		if err := s.checkTokens(ctx); err != nil {
+		some, err := s.checkTokens(ctx)
+		if err != nil {
 			return err
 		}
-		p.log.Info("riverbeat is ready")
+		if !some && !open {
+			p.log.Warn("there is no API token, so nobody is let in: make one with `riverbeat token create`")
+		}
+		p.log.Info("riverbeat is ready", "open_to_this_machine", open && !some)
 		return s.runRoles(ctx)
 	})
 	err = group.Wait()
@@ -178,20 +182,20 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 
 // checkTokens refuses to be reached by others while nobody could be let in. Where the
 // database can't say, it is asked again when it can; until then nobody is let in.
-func (s *server) checkTokens(ctx context.Context) error {
+func (s *server) checkTokens(ctx context.Context) (some bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	some, err := s.store.HaveTokens(ctx)
+	some, err = s.store.HaveTokens(ctx)
 	switch {
-	case err != nil || some:
-		return nil
+	case err != nil:
+		s.log.Debug("can't ask whether there is an API token", "err", err)
+		return false, nil
+	case some:
+		return true, nil
 	case s.config.isLocal():
-		if s.config.Auth == authRequired {
-			s.log.Warn("there is no API token, so nobody is let in: make one with `riverbeat token create`")
-		}
-		return nil
+		return false, nil
 	}
-	return &configError{fmt.Errorf("%s: is %s, where others than this machine reach it, and there is no API token by which to let anybody in: "+
+	return false, &configError{fmt.Errorf("%s: is %s, where others than this machine reach it, and there is no API token by which to let anybody in: "+
 		"make one with `riverbeat token create --name me --scopes read,write,admin`, or listen on 127.0.0.1", variable("addr"), s.config.Addr)}
 }
 
@@ -306,6 +310,7 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 		config.Service = s.service
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
+			JobListHideArgsByDefault: true, // they may hold what isn't for everybody who looks over a shoulder
 		})
 		if err != nil {
 			return nil, fmt.Errorf("set up River UI: %w", err)
