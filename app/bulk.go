@@ -36,7 +36,9 @@ func (s *Service) ResumeAll(ctx context.Context, sel Selection, dryRun bool) (Bu
 }
 
 func (s *Service) setPaused(ctx context.Context, sel Selection, paused bool, reason string, dryRun bool) (b Bulk, err error) {
-	sel.Namespaces = visible(ctx, sel.Namespaces)
+	if sel.Namespaces, err = visible(ctx, sel.Namespaces); err != nil {
+		return b, err
+	}
 	err = s.writeIn(ctx, (*db.Store).InBulkTx, func(tx *db.Tx) (*schedule.Change, error) {
 		b.Matched, b.Changed, err = tx.SetPaused(ctx, sel, paused, reason, dryRun)
 		if err != nil || dryRun || b.Changed == 0 {

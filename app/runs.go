@@ -59,6 +59,9 @@ func (s *Service) runNow(ctx context.Context, key Key, how RunNow, later time.Du
 				return err
 			}
 			status.Schedule.Job.Args = how.Args
+			if err := s.checkJobSecrets(ctx, tx, &status.Schedule); err != nil {
+				return err
+			}
 		}
 		if status.Cursor.State == schedule.StateInvalid || status.Schedule.Job.ValidateForRiver() != nil {
 			return schedule.ErrInvalidState
@@ -112,7 +115,9 @@ func (s *Service) checkArgs(definition *schedule.Schedule, args json.RawMessage)
 
 // AllRuns lists a part of the ledger of all schedules, newest first.
 func (s *Service) AllRuns(ctx context.Context, filter RunFilter) (page RunPage, err error) {
-	filter.Namespaces = visible(ctx, filter.Namespaces)
+	if filter.Namespaces, err = visible(ctx, filter.Namespaces); err != nil {
+		return page, err
+	}
 	err = s.read(ctx, func(tx *db.Tx) error {
 		page, err = tx.ListRuns(ctx, filter)
 		return err
@@ -126,7 +131,9 @@ func (s *Service) AllRuns(ctx context.Context, filter RunFilter) (page RunPage, 
 func (s *Service) Runs(ctx context.Context, key Key, filter RunFilter) (page RunPage, err error) {
 	err = s.read(ctx, func(tx *db.Tx) error {
 		filter := filter
-		filter.Namespaces = visible(ctx, filter.Namespaces)
+		if filter.Namespaces, err = visible(ctx, filter.Namespaces); err != nil {
+			return err
+		}
 		id, missing := s.scheduleOf(ctx, tx, key)
 		if missing != nil && (!errors.Is(missing, schedule.ErrNotFound) || id.IsZero()) {
 			return missing
@@ -157,17 +164,19 @@ func (s *Service) scheduleOf(ctx context.Context, tx *db.Tx, key Key) (schedule.
 	return status.Schedule.ID, nil
 }
 
-// visible are those of the namespaces that the caller sees; nil: all.
-func visible(ctx context.Context, namespaces []string) []string {
-	mine := CallerOf(ctx).Namespaces
+// visible are those of the namespaces that the caller sees; nil: all. One that was
+// named and isn't there for the caller is a schedule.ErrNoNamespace.
+func visible(ctx context.Context, namespaces []string) ([]string, error) {
+	caller := CallerOf(ctx)
 	if namespaces == nil {
-		return mine
+		return caller.Namespaces, nil
 	}
-	seen := []string{}
 	for _, n := range namespaces {
-		seen = append(seen, within(mine, n)...)
+		if !caller.Sees(n) {
+			return nil, schedule.ErrNoNamespace
+		}
 	}
-	return seen
+	return namespaces, nil
 }
 
 // within is the namespace, if it is one of these; nil: all.
@@ -193,7 +202,7 @@ func (s *Service) findRun(ctx context.Context, tx *db.Tx, key Key, scheduledFor 
 	if err != nil && (!errors.Is(err, schedule.ErrNotFound) || id.IsZero()) {
 		return schedule.RunStatus{}, err
 	}
-	namespaces := visible(ctx, nil)
+	namespaces := CallerOf(ctx).Namespaces
 	if err != nil && key.Namespace != "" {
 		namespaces = within(namespaces, key.Namespace)
 	}

@@ -81,11 +81,6 @@ func (f *fixture) exec(t *testing.T, statement string, args ...any) {
 	}
 }
 
-// operator is a context on whose behalf everything is seen and done.
-func operator(t *testing.T) context.Context {
-	return app.WithCaller(t.Context(), app.Operator("test"))
-}
-
 // announcements are those since it was last asked.
 func (f *fixture) announcements() []announcement {
 	f.mu.Lock()
@@ -443,7 +438,7 @@ func TestRunsOfAnotherNamespaceAreNotShown(t *testing.T) {
 		if page, err := f.Runs(operator(t), key(status), filter); err != nil || len(page.Runs) != 1 || page.Next != (app.RunPlace{}) {
 			t.Errorf("gone %v: %v %v", gone, page, err)
 		}
-		for _, c := range []app.Caller{{}, {Namespaces: []string{"other"}}, {Namespaces: []string{}}} {
+		for _, c := range []app.Caller{{Scopes: app.AllScopes}, {Scopes: app.AllScopes, Namespaces: []string{"other"}}, {Scopes: app.AllScopes, Namespaces: []string{}}} {
 			ctx := app.WithCaller(t.Context(), c)
 			sees := c.Namespaces == nil
 			if page, err := f.Runs(ctx, key(status), filter); (err == nil) != sees || (len(page.Runs) == 1) != sees {

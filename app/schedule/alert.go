@@ -74,7 +74,7 @@ func (a *Alert) Validate() error {
 		f.text("labels."+key, key, MaxLabelLength)
 		f.text("labels."+key, value, MaxLabelLength)
 	}
-	if err := checkArgs(a.Webhook); err != nil {
+	if err := CheckArgs(a.Webhook); err != nil {
 		f.add("webhook", err.Error())
 		return f.err()
 	}
