@@ -362,7 +362,7 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 	}
 	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true, "POST /v1/calendars/{name}/import": true}
 	for _, r := range requests {
-		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}").Replace(r.path)] = true
+		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", "alerts/a", "alerts/{name}", "secrets/s", "secrets/{name}").Replace(r.path)] = true
 	}
 	equal(t, "routes", got, want)
 }
