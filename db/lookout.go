@@ -193,8 +193,9 @@ func (tx *Tx) CompletedJobs(ctx context.Context, after schedule.Moment, schedule
 const selectMissed = `
 SELECT created_at, schedule_id, scheduled_for, why
 FROM riverbeat.runs
-WHERE outcome = 'missed' AND created_at >= $1 AND (created_at, schedule_id) > ($1, $2)
-ORDER BY created_at, schedule_id
+WHERE outcome = 'missed' AND created_at AT TIME ZONE 'UTC' >= $1::timestamptz AT TIME ZONE 'UTC'
+  AND (created_at AT TIME ZONE 'UTC', schedule_id) > ($1::timestamptz AT TIME ZONE 'UTC', $2)
+ORDER BY created_at AT TIME ZONE 'UTC', schedule_id
 LIMIT $3`
 
 // Missed are the runs that were recorded as missed behind that line, and where they

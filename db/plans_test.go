@@ -205,6 +205,19 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			_, err := store.RemoveCompleted(ctx, time.Time{}, 24*time.Hour, 1000)
 			return err
 		}, "cursors_completed_idx river_job_pkey schedules_pkey", 30000},
+		{"look for trouble", within(func(ctx context.Context, tx *db.Tx) error {
+			minute := time.Now().Add(-time.Minute)
+			_, _, _, err := tx.FailedJobs(ctx, schedule.Moment{At: minute}, 1000)
+			must(t, err)
+			_, _, _, err = tx.CompletedJobs(ctx, schedule.Moment{At: minute}, ids[:10], 20_000)
+			must(t, err)
+			_, _, _, err = tx.Missed(ctx, db.MissedAt{At: minute}, 1000)
+			must(t, err)
+			_, _, err = tx.Invalid(ctx, schedule.ID{}, time.Now(), 1000)
+			must(t, err)
+			_, _, err = tx.Troubled(ctx, db.TroubleKey{}, 1000)
+			return err
+		}), "river_job_state_and_finalized_at_index runs_missed_idx cursors_invalid_idx cursors_pkey troubles_pkey", 100},
 	} {
 		traced.sent = nil
 		must(t, row.call(t.Context()))

@@ -41,7 +41,7 @@ type Alert struct {
 // MaxAlerts is how many alerts a namespace may have.
 const MaxAlerts = 100
 
-// ErrNoAlert: no such alert in the caller's namespace.
+// ErrNoAlert is that of an alert that doesn't exist in the caller's namespace.
 var ErrNoAlert = errors.New("no such alert")
 
 // Validate checks all but what a webhook job's args may be. The error is an

@@ -39,6 +39,7 @@ const (
 	MaxGrace          = 30 * 24 * time.Hour
 )
 
+// The states that callers branch on.
 var (
 	// ErrNoSecret: no such secret in the caller's namespace.
 	ErrNoSecret = errors.New("no such secret")

@@ -282,6 +282,9 @@ FROM generate_series(1, 5000) AS n`, id)
 	w.exec(`
 INSERT INTO river_job (kind, args, state, finalized_at, max_attempts, metadata)
 SELECT 'noop', '{}', 'completed', now() - interval '15 seconds', 1, '{}' FROM generate_series(1, 25000)`)
-	w.tellsOnly("after all of it", w.look(), "a schedule.failed s", "a schedule.recovered s", "a schedule.failed s")
+	begun := time.Now()
+	told := w.look()
+	t.Log("30,000 jobs were looked at in ", time.Since(begun))
+	w.tellsOnly("after all of it", told, "a schedule.failed s", "a schedule.recovered s", "a schedule.failed s")
 	w.tellsOnly("a moment later", w.look())
 }
