@@ -35,10 +35,14 @@ type Config struct {
 	Service   *app.Service // nil: only health and metrics
 	Version   string       // of the program
 	LocalOnly bool         // the server listens on this machine alone
+	Events    *app.Tail    // for /v1/events; nil: it isn't there
 	RiverUI   http.Handler // under /riverui/; nil: none
 	Metrics   http.Handler // under /metrics; nil: none
 	// Ready says how the parts are that /readyz reports; nil: there are none.
 	Ready func(ctx context.Context) []Check
+	// Until is a context that ends when the caller's rights do, for requests that last,
+	// and what to call at their end; nil: the rights don't end.
+	Until func(context.Context, app.Caller) (context.Context, func())
 	Log   *slog.Logger
 }
 

@@ -31,6 +31,7 @@ func (a *api) routes() {
 		a.calendarRoutes()
 		a.propagationRoutes()
 		a.catchUpRoutes()
+		a.eventRoutes()
 	}
 }
 

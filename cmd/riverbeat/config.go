@@ -29,8 +29,9 @@ type Config struct {
 	RedisChannel      string
 	APINotify         string
 
-	Addr  string
-	Roles []string
+	Addr       string
+	Roles      []string
+	MaxStreams int
 
 	PollInterval      time.Duration
 	MinSyncInterval   time.Duration
@@ -76,6 +77,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")
 	f.StringVar(&c.APINotify, "api-notify", notifyAlways, "whether the API's writes send NOTIFY, which makes writers wait for one another: always, or fallback, only while Redis doesn't prove that every scheduler hears it")
 	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
+	f.IntVar(&c.MaxStreams, "max-streams", 100, "how many streams of events a caller may have open at once")
 	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
 	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
 	f.DurationVar(&c.PollInterval, "poll-interval", scheduler.DefaultPollInterval, "how often a scheduler looks at everything, should every message be lost")
@@ -163,6 +165,9 @@ func (c *Config) check() error {
 	}
 	if _, port, err := net.SplitHostPort(c.Addr); err != nil || !isPort(port) {
 		add("addr", `must be host:port, such as "127.0.0.1:8080"`)
+	}
+	if c.MaxStreams < 1 || c.MaxStreams > 100_000 {
+		add("max-streams", "must be from 1 to 100000")
 	}
 	if c.PollInterval < 100*time.Millisecond {
 		add("poll-interval", "must be at least 100ms")

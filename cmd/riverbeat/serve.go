@@ -86,6 +86,7 @@ type server struct {
 	publisher     *wake.Publisher  // nil without Redis
 	sub           *wake.Subscriber // nil without Redis
 	service       *app.Service     // nil without the role api
+	tail          *app.Tail        // the same
 	redisIsHeard  atomic.Bool      // by every live scheduler
 	anew          sync.WaitGroup   // announcements that are made anew
 	inserter      *jobs.Inserter
@@ -268,6 +269,8 @@ func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	if s.config.has(roleAPI) {
 		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
 		config.Service = s.service
+		s.tail = app.NewTail(s.store, s.config.MaxStreams, s.log)
+		config.Events = s.tail
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
 		})
@@ -292,6 +295,7 @@ func (s *server) announce(c schedule.Change) {
 		s.scheduler.Notify(c, schedule.PathLocal)
 	}
 	s.publisher.Announce(c)
+	s.tail.Hint()
 }
 
 // redisIsEnough reports whether Redis alone may carry a change: by all that is
@@ -342,7 +346,12 @@ func isDeaf(s db.Scheduler) bool {
 
 // hears is what takes the changes that come by the path.
 func (s *server) hears(path schedule.Path) func(schedule.Change) {
-	return func(c schedule.Change) { s.scheduler.Notify(c, path) }
+	return func(c schedule.Change) {
+		s.scheduler.Notify(c, path)
+		if s.tail != nil {
+			s.tail.Hint()
+		}
+	}
 }
 
 // self is this process, as the list of schedulers shows it.
@@ -407,6 +416,9 @@ func (s *server) runRoles(ctx context.Context) error {
 	}
 	if s.config.has(roleWorker) {
 		group.Go(func() error { return s.work(ctx) })
+	}
+	if s.tail != nil {
+		group.Go(func() error { s.tail.Run(ctx); return nil })
 	}
 	return group.Wait()
 }

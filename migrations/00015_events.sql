@@ -1,0 +1,47 @@
+-- +goose Up
+SET LOCAL lock_timeout = '5s';
+
+-- Who follows what happens finds changed definitions by the transaction that
+-- changed them.
+CREATE INDEX schedules_changed_in_idx ON riverbeat.schedules (changed_in) WHERE changed_in IS NOT NULL;
+
+-- And here those that are gone, for an hour.
+CREATE TABLE riverbeat.deleted (
+    schedule_id uuid,       -- NULL: all there were
+    namespace   text        NOT NULL DEFAULT '',
+    name        text        NOT NULL DEFAULT '',
+    version     bigint      NOT NULL DEFAULT 0,
+    deleted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deleted_in  xid8        NOT NULL DEFAULT pg_current_xact_id()
+);
+CREATE INDEX deleted_in_idx ON riverbeat.deleted (deleted_in);
+CREATE INDEX deleted_at_idx ON riverbeat.deleted (deleted_at);
+
+-- +goose StatementBegin
+CREATE FUNCTION riverbeat.note_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO riverbeat.deleted DEFAULT VALUES;
+    ELSE
+        INSERT INTO riverbeat.deleted (schedule_id, namespace, name, version)
+        SELECT id, namespace, name, version + 1 FROM old_rows;
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION riverbeat.note_deleted() FROM PUBLIC;
+
+CREATE TRIGGER schedules_note_delete AFTER DELETE ON riverbeat.schedules
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.note_deleted();
+CREATE TRIGGER schedules_note_truncate AFTER TRUNCATE ON riverbeat.schedules
+    FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.note_deleted();
+
+-- +goose Down
+SET LOCAL lock_timeout = '5s';
+DROP TRIGGER schedules_note_truncate ON riverbeat.schedules;
+DROP TRIGGER schedules_note_delete ON riverbeat.schedules;
+DROP FUNCTION riverbeat.note_deleted();
+DROP TABLE riverbeat.deleted;
+DROP INDEX riverbeat.schedules_changed_in_idx;
