@@ -103,12 +103,14 @@ type Tail struct {
 	over    bool // no more comes
 	live    bool
 	looks   int
-	news    chan struct{} // closed when any of this changes
+	begins  int           // streams that wait for one
+	news    chan struct{} // closed when there is something for those who wait
 
 	events []*Event // those that can be resumed
 	first  int      // the number of the first of them
 	now    position
 	nowID  string
+	seal   seal
 	max    uint64 // no transaction from this one on was there yet
 	// Positions from before can't be resumed, nor those that wait for a transaction
 	// which had ended in the first snapshot.
@@ -240,9 +242,13 @@ func (t *Tail) publish() {
 
 // begin looks back on what can be resumed.
 func (t *Tail) begin(ctx context.Context) error {
-	changes, now, err := t.store.NewestChanges(ctx, tailChanges)
+	changes, now, key, err := t.store.NewestChanges(ctx, tailChanges)
 	if err != nil {
 		return err
+	}
+	seal, err := newSeal(key)
+	if err != nil {
+		return fmt.Errorf("use the key of events' ids: %w", err)
 	}
 	since := now.Add(-tailWindow)
 	sight, err := t.store.Events(ctx, 0, changes, since)
@@ -263,7 +269,7 @@ func (t *Tail) begin(ctx context.Context) error {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.first, t.events = t.first+len(t.events)+1, nil
+	t.first, t.events, t.seal = t.first+len(t.events)+1, nil, seal
 	t.since, t.begun, t.max = since.Add(tailSlack), sight.Snapshot, sight.Snapshot.Max()
 	if whole {
 		t.add(past, position{at: sight.Now}, func(e *Event) time.Time { return e.At })
@@ -271,6 +277,7 @@ func (t *Tail) begin(ctx context.Context) error {
 		t.since = sight.Now
 	}
 	t.moved(begun)
+	t.publish()
 	return nil
 }
 
@@ -284,6 +291,11 @@ func (t *Tail) look(ctx context.Context) error {
 	if sight.Snapshot.Max() < t.max {
 		return errWentBack
 	}
+	if sight.Now.Before(t.last) { // the database's clock was set back
+		if sight, err = t.store.Events(ctx, before.next, before.next, sight.Now.Add(-tailYoung)); err != nil {
+			return err
+		}
+	}
 	after, ended := t.wait(&sight)
 	late, overflow, err := t.noted(ctx, ended)
 	if err != nil {
@@ -296,7 +308,7 @@ func (t *Tail) look(ctx context.Context) error {
 	t.max = sight.Snapshot.Max()
 	if overflow = overflow || sight.TooMany && after.next > before.next; overflow {
 		t.events = append(t.events, &Event{
-			Event: db.Event{Kind: EventReset, Transaction: before.next, At: sight.Now}, after: after, id: after.String(), told: sight.Now,
+			Event: db.Event{Kind: EventReset, Transaction: before.next, At: sight.Now}, after: after, id: t.seal.text(&after), told: sight.Now,
 		})
 		t.since = sight.Now.Add(tailSlack)
 	} else {
@@ -401,15 +413,18 @@ func (t *Tail) add(events []db.Event, at position, told func(*Event) time.Time) 
 			p.next, p.late = e.Transaction, at.late[:n]
 		}
 		p.inside, p.last = e.Transaction, e.key
-		e.after, e.id, e.told = p, p.String(), told(e)
+		e.after, e.id, e.told = p, t.seal.text(&p), told(e)
 	}
 	t.events = append(t.events, batch...)
 }
 
 // moved has the lock.
 func (t *Tail) moved(to position) {
-	t.now, t.nowID, t.live = to, to.String(), true
+	t.now, t.nowID, t.live = to, t.seal.text(&to), true
 	t.looks++
+	if t.begins > 0 || len(t.events) > 0 && t.events[len(t.events)-1].told.Equal(to.at) {
+		t.publish()
+	}
 	drop := 0
 	for drop < len(t.events) && (len(t.events)-drop > tailEvents || to.at.Sub(t.events[drop].told) > tailWindow) {
 		if until := t.events[drop].told.Add(tailSlack); until.After(t.since) {
@@ -418,7 +433,6 @@ func (t *Tail) moved(to position) {
 		drop++
 	}
 	t.events, t.first = t.events[drop:], t.first+drop
-	t.publish()
 }
 
 // EventFilter says which events a stream is told. Zero fields don't filter.
@@ -433,28 +447,21 @@ type Stream struct {
 	caller Caller
 	filter EventFilter
 	resume *position
-	reset  *Event // to be told first
+	before []Told // what is to be told first
 	next   int    // the number of the first event that it hasn't looked at
 	id     string
 }
 
 // Open is a stream of the events that the caller may see: those after the one whose
 // ID is given, if any, else those from now on. Where those aren't known any more, it
-// begins with EventReset. It is to be closed. The error may be ErrTooManyStreams,
-// ErrStreamEnded, or a *schedule.InvalidError.
+// begins with EventReset. It is to be closed. The error may be ErrTooManyStreams or
+// ErrStreamEnded.
 func (t *Tail) Open(ctx context.Context, filter EventFilter, after string) (*Stream, error) {
 	s := &Stream{tail: t, caller: CallerOf(ctx), filter: filter}
-	if after != "" {
-		p, err := parsePosition(after)
-		if err != nil {
-			return nil, err
-		}
-		s.resume = &p
-	}
 	if err := t.enter(s.caller.TokenID); err != nil {
 		return nil, err
 	}
-	if err := s.begin(ctx); err != nil {
+	if err := s.begin(ctx, after); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -488,19 +495,29 @@ func (s *Stream) Close() {
 }
 
 // begin waits until events come, and finds the place where the stream begins.
-func (s *Stream) begin(ctx context.Context) error {
+func (s *Stream) begin(ctx context.Context, after string) error {
 	limited, cancel := context.WithTimeout(ctx, tailStart)
 	defer cancel()
 	t := s.tail
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Another process may have seen more than this one: until two looks later, of which
-	// the second began after this.
-	ready, looked := func() bool { return t.live }, t.looks
-	if s.resume != nil {
-		ready = func() bool {
-			return t.live && t.looks >= looked+2 && (t.now.next >= s.resume.next || t.max < s.resume.next)
+	t.begins++
+	defer func() { t.begins-- }()
+	looked, unread := t.looks, error(nil)
+	ready := func() bool {
+		if !t.live || after == "" || unread != nil {
+			return t.live
 		}
+		if s.resume == nil {
+			var p position
+			if p, unread = t.seal.position(after); unread != nil {
+				return true
+			}
+			s.resume = &p
+		}
+		// Another process may have seen more than this one: until two looks later, of
+		// which the second began after this.
+		return t.looks >= looked+2 && (t.now.next >= max(s.resume.next, s.resume.inside+1) || t.max < s.resume.next)
 	}
 	for !ready() {
 		if t.over {
@@ -520,18 +537,54 @@ func (s *Stream) begin(ctx context.Context) error {
 		}
 	}
 	s.next, s.id = t.first+len(t.events), t.nowID
-	if s.resume == nil {
+	if after == "" {
 		return nil
 	}
-	gone := func(transaction uint64) bool { return transaction < s.resume.next && t.begun.Sees(transaction) }
-	if s.resume.at.Before(t.since) || t.max < s.resume.next || slices.ContainsFunc(s.resume.late, gone) ||
-		s.resume.inside != 0 && gone(s.resume.inside) {
-		s.resume, s.reset = nil, &Event{Event: db.Event{Kind: EventReset, At: t.now.at}, id: t.nowID}
+	if why := s.unknown(); why != "" {
+		t.log.Debug("a stream of events begins anew", "why", why)
+		s.resume, s.before = nil, []Told{{&Event{Event: db.Event{Kind: EventReset, At: t.now.at}}, t.nowID}}
 		s.id = "" // it hasn't been told that
 		return nil
 	}
-	s.next, s.id = t.first, s.resume.String()
+	s.next, s.id = t.first, after
+	s.finish()
 	return nil
+}
+
+// finish has the rest of the transaction told that the stream is inside of, first of
+// all: a position names one such transaction alone. It has the lock.
+func (s *Stream) finish() {
+	p := *s.resume
+	if p.inside == 0 {
+		return
+	}
+	for _, e := range s.tail.events {
+		if e.Transaction == p.inside && s.sees(e) {
+			p.last = e.key
+			s.before = append(s.before, Told{e, s.tail.seal.text(&p)})
+		}
+	}
+	p.next = max(p.next, p.inside+1)
+	p.inside = 0
+	s.resume = &p
+}
+
+// unknown says why what comes after the position isn't known here, or nothing.
+func (s *Stream) unknown() string {
+	t, p := s.tail, s.resume
+	if p == nil {
+		return "its id can't be read"
+	}
+	ended := func(transaction uint64) bool { return transaction < p.next && t.begun.Sees(transaction) }
+	switch {
+	case p.at.Before(t.since):
+		return "it is from before what is known"
+	case t.max < p.next:
+		return "it is of another database, or of times to come"
+	case slices.ContainsFunc(p.late, ended), p.inside != 0 && ended(p.inside):
+		return "it waits for a transaction that ended before the first look"
+	}
+	return ""
 }
 
 // ID is where a stream goes on that has been told as much as this one; empty: not
@@ -544,14 +597,13 @@ const mostTold = 1000
 // Next waits for the next events, in order, but no longer than so long: then there
 // are none. The error is ErrStreamEnded, or the context's.
 func (s *Stream) Next(ctx context.Context, long time.Duration) (events []Told, err error) {
-	if s.reset != nil {
-		s.id = s.reset.id
-		events, s.reset = []Told{{s.reset, s.id}}, nil
+	if events, s.before = s.before, nil; len(events) > 0 {
+		s.id = events[len(events)-1].ID
 		return events, nil
 	}
 	timer := time.NewTimer(long)
 	defer timer.Stop()
-	for {
+	for late := false; ; {
 		s.tail.mu.Lock()
 		over, first, all, news, id := s.tail.over, s.tail.first, s.tail.events, s.tail.news, s.tail.nowID
 		s.tail.mu.Unlock()
@@ -574,12 +626,14 @@ func (s *Stream) Next(ctx context.Context, long time.Duration) (events []Told, e
 			return events, nil
 		case over:
 			return nil, ErrStreamEnded
+		case late:
+			return nil, nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-timer.C:
-			return nil, nil
+			late = true
 		case <-news:
 		}
 	}
@@ -593,17 +647,12 @@ func (s *Stream) after(e *Event) string {
 		return e.id
 	}
 	p := position{at: s.resume.at, next: s.resume.next, inside: e.Transaction, last: e.key}
-	late := s.resume.late
-	if s.resume.inside != 0 && s.resume.inside < p.next {
-		late = append(slices.Clone(late), s.resume.inside)
-		slices.Sort(late)
-	}
-	for _, transaction := range late {
+	for _, transaction := range s.resume.late {
 		if transaction > e.Transaction || slices.Contains(e.after.late, transaction) {
 			p.late = append(p.late, transaction)
 		}
 	}
-	return p.String()
+	return s.tail.seal.text(&p)
 }
 
 func (s *Stream) sees(e *Event) bool {

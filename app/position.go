@@ -2,12 +2,14 @@ package app
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"time"
 
-	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
 )
 
@@ -53,8 +55,8 @@ const maxLate = 32
 
 const positionVersion = 1
 
-// String is the text of the position, of the characters that base64 has for URLs.
-func (p *position) String() string {
+// bytes are what parsePosition reads.
+func (p *position) bytes() []byte {
 	b := []byte{positionVersion}
 	b = binary.AppendUvarint(b, uint64(p.at.UnixMicro()))
 	b = binary.AppendUvarint(b, p.next)
@@ -66,15 +68,41 @@ func (p *position) String() string {
 		b = binary.AppendUvarint(b, p.inside)
 		b = append(b, p.last[:]...)
 	}
-	return base64.RawURLEncoding.EncodeToString(b)
+	return b
 }
 
-var errPosition = schedule.Invalid("Last-Event-ID", "must be the id of an event that was sent from here")
+// seal makes positions texts that say nothing to whoever holds them, of the characters
+// that base64 has for URLs.
+type seal struct{ cipher.AEAD }
 
-// parsePosition reads what String wrote.
-func parsePosition(text string) (p position, err error) {
+func newSeal(key []byte) (seal, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return seal{}, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return seal{aead}, err
+}
+
+func (s seal) text(p *position) string {
+	return base64.RawURLEncoding.EncodeToString(s.Seal(nil, nil, p.bytes(), nil))
+}
+
+func (s seal) position(text string) (p position, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(b) == 0 || b[0] != positionVersion {
+	if err == nil {
+		b, err = s.Open(nil, nil, b, nil)
+	}
+	if err != nil {
+		return p, errPosition
+	}
+	return parsePosition(b)
+}
+
+var errPosition = errors.New("it isn't the id of an event")
+
+func parsePosition(b []byte) (p position, err error) {
+	if len(b) == 0 || b[0] != positionVersion {
 		return p, errPosition
 	}
 	b = b[1:]

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
@@ -75,7 +73,8 @@ const finishedLate = 10 * time.Second
 
 // One statement, so that all of it is seen in one snapshot. What began before the
 // transaction $1 is left out by its xmin, which has 32 bits: age compares those. The
-// rows that this is asked of are bounded by $2, and those that come by LIMIT.
+// rows that this is asked of are bounded by $2, and those that come by LIMIT, whose
+// ORDER BY keeps to the index, whatever $2 is.
 const lookAtEvents = `
 SELECT 'snapshot', '0', NULL::uuid, pg_current_snapshot()::text, '', clock_timestamp(),
        NULL::timestamptz, '', '', NULL::bigint, NULL::timestamptz, NULL::bigint, 0::bigint, 0, 0
@@ -122,8 +121,7 @@ WHERE j.schedule_id IS NOT NULL AND j.run ->> 'namespace' IS NOT NULL`
 func (s *Store) Events(ctx context.Context, from, changes uint64, since time.Time) (sight Sight, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
-	// Planned for these arguments, each time: for any since PostgreSQL might read all.
-	rows, err := s.pool.Query(ctx, lookAtEvents, pgx.QueryExecModeExec, strconv.FormatUint(changes, 10), since,
+	rows, err := s.pool.Query(ctx, lookAtEvents, strconv.FormatUint(changes, 10), since,
 		strconv.FormatUint(from&0xffffffff, 10), MaxEvents+1, finishedLate)
 	if err != nil {
 		return sight, wrap(err, "look at events")
@@ -203,7 +201,7 @@ func (e *Event) finish() bool {
 }
 
 const newestChanges = `
-SELECT clock_timestamp(), coalesce((
+SELECT (SELECT key FROM riverbeat.event_key), clock_timestamp(), coalesce((
     SELECT changed_in::text
     FROM riverbeat.schedules
     WHERE changed_in IS NOT NULL
@@ -213,16 +211,17 @@ SELECT clock_timestamp(), coalesce((
 ), '0')`
 
 // NewestChanges finds the transaction from which on the n definitions were changed
-// that changed last; 0: there are no more. now is the database's clock.
-func (s *Store) NewestChanges(ctx context.Context, n int) (from uint64, now time.Time, err error) {
+// that changed last; 0: there are no more. now is the database's clock, and key the
+// one that events' ids are sealed with, of 32 bytes.
+func (s *Store) NewestChanges(ctx context.Context, n int) (from uint64, now time.Time, key []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
 	var first string
-	if err := s.pool.QueryRow(ctx, newestChanges, n).Scan(&now, &first); err != nil {
-		return 0, now, wrap(err, "look for the newest changes")
+	if err := s.pool.QueryRow(ctx, newestChanges, n).Scan(&key, &now, &first); err != nil {
+		return 0, now, nil, wrap(err, "look for the newest changes")
 	}
 	from, err = strconv.ParseUint(first, 10, 64)
-	return from, now.UTC(), err
+	return from, now.UTC(), key, err
 }
 
 const tidyDeleted = `

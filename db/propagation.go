@@ -433,7 +433,8 @@ var keepers = []string{
 
 var announcers = []string{
 	"schedules.schedules_announce_insert", "schedules.schedules_announce_update", "schedules.schedules_announce_delete",
-	"schedules.schedules_announce_truncate", "calendars.calendars_announce_insert", "calendars.calendars_announce_update",
+	"schedules.schedules_announce_truncate", "schedules.schedules_announce_gone", "schedules.schedules_announce_all_gone",
+	"calendars.calendars_announce_insert", "calendars.calendars_announce_update",
 }
 
 const missingTriggers = `

@@ -17,6 +17,17 @@ CREATE TABLE riverbeat.deleted (
 CREATE INDEX deleted_in_idx ON riverbeat.deleted (deleted_in);
 CREATE INDEX deleted_at_idx ON riverbeat.deleted (deleted_at);
 
+-- The ids of events hold transactions' numbers, by which one could time what others
+-- do. They are sealed with this, which all processes share.
+CREATE TABLE riverbeat.event_key (
+    only_row boolean NOT NULL DEFAULT true,
+    key      bytea   NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
+
+    CONSTRAINT event_key_pkey PRIMARY KEY (only_row),
+    CONSTRAINT event_key_only_row_check CHECK (only_row)
+);
+INSERT INTO riverbeat.event_key DEFAULT VALUES;
+
 -- +goose StatementBegin
 CREATE FUNCTION riverbeat.note_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -32,16 +43,17 @@ END $$;
 -- +goose StatementEnd
 REVOKE ALL ON FUNCTION riverbeat.note_deleted() FROM PUBLIC;
 
-CREATE TRIGGER schedules_note_delete AFTER DELETE ON riverbeat.schedules
+CREATE TRIGGER schedules_announce_gone AFTER DELETE ON riverbeat.schedules
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.note_deleted();
-CREATE TRIGGER schedules_note_truncate AFTER TRUNCATE ON riverbeat.schedules
+CREATE TRIGGER schedules_announce_all_gone AFTER TRUNCATE ON riverbeat.schedules
     FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.note_deleted();
 
 -- +goose Down
 SET LOCAL lock_timeout = '5s';
-DROP TRIGGER schedules_note_truncate ON riverbeat.schedules;
-DROP TRIGGER schedules_note_delete ON riverbeat.schedules;
+DROP TRIGGER schedules_announce_all_gone ON riverbeat.schedules;
+DROP TRIGGER schedules_announce_gone ON riverbeat.schedules;
 DROP FUNCTION riverbeat.note_deleted();
+DROP TABLE riverbeat.event_key;
 DROP TABLE riverbeat.deleted;
 DROP INDEX riverbeat.schedules_changed_in_idx;

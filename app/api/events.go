@@ -126,7 +126,7 @@ func (a *api) follow(ctx context.Context, in *followInput) (*huma.StreamResponse
 	case err != nil:
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(c huma.Context) {
+	return &huma.StreamResponse{Body: func(c huma.Context) { //nolint:contextcheck // Huma's context is the request's
 		defer stream.Close()
 		ctx, end := c.Context(), func() {}
 		if a.Until != nil {
