@@ -45,6 +45,9 @@ type ClientConfig struct {
 	// ListedInfo is where listed_info jobs find their data. Zero: nowhere, and
 	// such jobs are cancelled.
 	ListedInfo ListedInfoConfig
+	// OnWorked is called with the end of each try of a job (completed, failed, cancelled
+	// or snoozed) and how long it took. Nil: nobody is told.
+	OnWorked func(kind, result string, took time.Duration)
 	// Logger is River's logger. Nil: River's own, warnings to standard output.
 	Logger *slog.Logger
 }
@@ -112,6 +115,7 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		RescueStuckJobsAfter:   jobTimeout + time.Minute,
 		SoftStopTimeout:        c.SoftStop,
 		LeaderElectionDisabled: c.NeverLead,
+		Middleware:             []rivertype.Middleware{watchWork(c.OnWorked)},
 		Logger:                 c.Logger,
 	})
 	if err != nil {

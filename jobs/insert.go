@@ -49,8 +49,9 @@ func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueu
 		return nil, nil
 	}
 	params := make([]river.InsertManyParams, len(runs))
+	from := traceOf(ctx)
 	for n, run := range runs {
-		param, err := insertParams(run)
+		param, err := insertParams(run, from)
 		if err != nil {
 			return nil, err
 		}
@@ -80,9 +81,9 @@ func insertError(ctx context.Context, tx pgx.Tx, n int, err error) error {
 // insertParams is the job of a run. It has no ScheduledAt, not even one in the
 // past: River parks jobs that have one until its leader next looks, which is up
 // to 5 s later.
-func insertParams(run schedule.Enqueue) (river.InsertManyParams, error) {
+func insertParams(run schedule.Enqueue, from traceMetadata) (river.InsertManyParams, error) {
 	s := run.Schedule
-	metadata, err := json.Marshal(jobMetadata{Riverbeat: RunMetadata{
+	metadata, err := json.Marshal(jobMetadata{traceMetadata: from, Riverbeat: RunMetadata{
 		RunID:        schedule.RunID(s.ID, run.ScheduledFor).String(),
 		ScheduleID:   s.ID.String(),
 		ScheduleName: s.Name,
@@ -124,6 +125,7 @@ type RunMetadata struct {
 
 type jobMetadata struct {
 	Riverbeat RunMetadata `json:"riverbeat"`
+	traceMetadata
 }
 
 // templateArgs carries a schedule's kind and arguments to River as they are.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/propagation"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -330,6 +331,7 @@ func (w *webhookWorker) request(ctx context.Context, a WebhookArgs, run RunMetad
 	}
 	req.Header.Set("webhook-id", run.RunID)
 	req.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10))
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	return req, nil
 }
 

@@ -30,6 +30,7 @@ type Config struct {
 	APINotify         string
 
 	Addr       string
+	AdminAddr  string
 	Roles      []string
 	MaxStreams int
 
@@ -77,6 +78,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")
 	f.StringVar(&c.APINotify, "api-notify", notifyAlways, "whether the API's writes send NOTIFY, which makes writers wait for one another: always, or fallback, only while Redis doesn't prove that every scheduler hears it")
 	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.AdminAddr, "admin-addr", "", "address that serves metrics and profiles (pprof) to whoever reaches it, such as 127.0.0.1:9090; metrics are then served nowhere else (default: no profiles)")
 	f.IntVar(&c.MaxStreams, "max-streams", 100, "how many streams of events a caller may have open at once")
 	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
 	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
@@ -166,6 +168,9 @@ func (c *Config) check() error {
 	if _, port, err := net.SplitHostPort(c.Addr); err != nil || !isPort(port) {
 		add("addr", `must be host:port, such as "127.0.0.1:8080"`)
 	}
+	if _, port, err := net.SplitHostPort(c.AdminAddr); c.AdminAddr != "" && (err != nil || !isPort(port)) {
+		add("admin-addr", `must be host:port, such as "127.0.0.1:9090"`)
+	}
 	if c.MaxStreams < 1 || c.MaxStreams > 100_000 {
 		add("max-streams", "must be from 1 to 100000")
 	}
@@ -226,8 +231,10 @@ func (c *Config) rules() schedule.Rules {
 }
 
 // isLocal reports whether only this machine reaches the HTTP server.
-func (c *Config) isLocal() bool {
-	host, _, err := net.SplitHostPort(c.Addr)
+func (c *Config) isLocal() bool { return isLoopback(c.Addr) }
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}

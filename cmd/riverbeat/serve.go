@@ -22,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/riverqueue/river"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
 	"riverqueue.com/riverui"
 
@@ -91,12 +92,20 @@ type server struct {
 	anew          sync.WaitGroup   // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
+	traced        bool             // spans are sent
+	worked        func(kind, result string, took time.Duration)
 }
 
 // serve runs until the context ends. wrap, if set, dresses the handler of the HTTP
 // server.
 func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handler) (err error) {
 	s := &server{program: p, registry: prometheus.NewRegistry()}
+	traced, flush, err := p.tracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	s.traced = traced
 	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
@@ -135,6 +144,11 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w", err)
 	}
+	admin, err := p.listenAdmin(ctx)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
 	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
 	logZones(p.log, p.zones, time.Now())
 
@@ -149,6 +163,9 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return serveHTTP(ctx, listener, handler, p.log)
 	})
 	group.Go(func() error { return s.publisherRun(published) })
+	if admin != nil {
+		group.Go(func() error { return p.serveAdmin(ctx, admin, adminHandler(s.metrics())) })
+	}
 	group.Go(func() error {
 		// Everything else needs the schema.
 		if !s.waitForSchema(ctx) {
@@ -170,6 +187,8 @@ func (s *server) build() (err error) {
 	}, []string{"path", "kind"})
 	s.registry.MustRegister(messages)
 	registerZones(s.registry, s.zones)
+	registerBuild(s.registry)
+	registerPool(s.registry, "api", s.pool)
 	count := func(path string) func(wake.Kind) {
 		return func(kind wake.Kind) { messages.WithLabelValues(path, string(kind)).Inc() }
 	}
@@ -188,7 +207,9 @@ func (s *server) build() (err error) {
 			return err
 		}
 		metrics := scheduler.NewMetrics(s.registry)
-		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
+		registerPool(s.registry, "scheduler", s.schedulerPool)
+		s.registry.MustRegister(newBacklog(s.store))
+		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), s.trace(inserter), scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
 			Rules: s.config.rules(), Zones: s.zones.Version(),
 			Self: self(), Paths: s.paths, Metrics: metrics, Log: s.log,
@@ -208,6 +229,10 @@ func (s *server) build() (err error) {
 			Hint: fmt.Sprintf("set %s to this database without a pooler that shares sessions", variable("listen-database-url")),
 		}
 		s.measure("notify", s.listener.Status)
+	}
+	if s.workerPool != nil {
+		registerPool(s.registry, "worker", s.workerPool)
+		s.worked = registerWork(s.registry)
 	}
 	if s.redis != nil && (s.scheduler != nil || s.config.APINotify == notifyFallback) {
 		s.sub = &wake.Subscriber{
@@ -261,10 +286,25 @@ func (s *server) measure(path string, status func() wake.Status) {
 	}, func() float64 { return float64(status().Losses) }))
 }
 
+func (s *server) metrics() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+}
+
+// trace has a span made of each dispatch, when spans are sent.
+func (s *server) trace(inserter scheduler.Inserter) scheduler.Inserter {
+	if !s.traced {
+		return inserter
+	}
+	return &tracedInserter{inserter, otel.Tracer("github.com/riverbeat/riverbeat/app/scheduler")}
+}
+
 func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	config := api.Config{
 		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
-		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+		Registry: s.registry,
+	}
+	if s.config.AdminAddr == "" {
+		config.Metrics = s.metrics()
 	}
 	if s.config.has(roleAPI) {
 		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough})
@@ -295,7 +335,9 @@ func (s *server) announce(c schedule.Change) {
 		s.scheduler.Notify(c, schedule.PathLocal)
 	}
 	s.publisher.Announce(c)
-	s.tail.Hint()
+	if s.tail != nil {
+		s.tail.Hint()
+	}
 }
 
 // redisIsEnough reports whether Redis alone may carry a change: by all that is
@@ -469,7 +511,7 @@ func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 	return jobs.NewClient(s.workerPool, jobs.ClientConfig{
 		Queues: s.config.Queues, SoftStop: jobsStop, UserAgent: "riverbeat/" + version(), WebhookAllow: s.config.WebhookAllow,
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
-		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
+		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly, OnWorked: s.worked,
 	})
 }
 
