@@ -78,11 +78,10 @@ func (tx *Tx) SaveLookout(ctx context.Context, l Lookout) error {
 	return wrap(err, "save the lookout")
 }
 
-// scheduleOf is the schedule whose run a River job is; null for the jobs of others, and
-// those that carry alerts.
+// scheduleOf is the schedule whose run a River job is; null for the jobs of others, whose
+// metadata may hold anything, and those that carry alerts.
 const scheduleOf = `
-CASE WHEN metadata #>> '{riverbeat,schedule_id}' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-     THEN (metadata #>> '{riverbeat,schedule_id}')::uuid END`
+substring(metadata ->> 'riverbeat' FROM '\mschedule_id=([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\M')::uuid`
 
 // A job that was cancelled has failed when its worker gave it up, and says so in its
 // last error; not when somebody else cancelled it.
@@ -91,7 +90,7 @@ SELECT id, finalized_at, schedule_id,
        state = 'discarded' OR starts_with(error, 'JobCancelError: ') AND error <> 'JobCancelError: job cancelled remotely',
        scheduled_for, left(error, 500)
 FROM (
-    SELECT id, finalized_at, state, ` + scheduleOf + ` AS schedule_id, metadata #>> '{riverbeat,scheduled_for}' AS scheduled_for,
+    SELECT id, finalized_at, state, ` + scheduleOf + ` AS schedule_id, substring(metadata ->> 'riverbeat' FROM '\mscheduled_for=([^&]*)') AS scheduled_for,
            coalesce(errors[cardinality(errors)] ->> 'error', '') AS error
     FROM river_job
     WHERE state = $4 AND finalized_at >= $1 AND (finalized_at, id) > ($1, $2)

@@ -197,6 +197,18 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			_, err := store.Changes(ctx, ids[:10], false)
 			return err
 		}, "cursors_pkey schedules_pkey", 100},
+		{"look for events", func(ctx context.Context) error {
+			_, err := store.Events(ctx, 1<<20, 1<<20, time.Now().Add(-5*time.Second))
+			return err
+		}, "runs_created_at_idx schedules_changed_in_idx deleted_in_idx river_job_state_and_finalized_at_index", 100},
+		{"look for the newest changes", func(ctx context.Context) error {
+			_, _, _, err := store.NewestChanges(ctx, 5000)
+			return err
+		}, "schedules_changed_in_idx", 100},
+		{"count what is due", func(ctx context.Context) error {
+			_, _, err := store.Backlog(ctx)
+			return err
+		}, "cursors_fire_at_idx", 3000},
 		{"remove old runs", func(ctx context.Context) error {
 			_, err := store.RemoveRuns(ctx, time.Time{}, 30*24*time.Hour, 1000)
 			return err

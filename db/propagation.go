@@ -164,12 +164,13 @@ DELETE FROM riverbeat.learnt l
 WHERE NOT EXISTS (SELECT FROM riverbeat.waits w WHERE w.schedule_id = l.schedule_id)`
 )
 
-// TidyReports removes what schedulers and waiters that died have left.
+// TidyReports removes what schedulers and waiters that died have left, and what
+// nobody follows any more.
 func (s *Store) TidyReports(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
 	defer cancel()
 	var all pgx.Batch
-	for _, statement := range []string{tidySchedulers, tidyWaits, tidyLearnt} {
+	for _, statement := range []string{tidySchedulers, tidyWaits, tidyLearnt, tidyDeleted} {
 		all.Queue(statement)
 	}
 	return wrap(s.pool.SendBatch(ctx, &all).Close(), "tidy the list of schedulers")
@@ -432,7 +433,8 @@ var keepers = []string{
 
 var announcers = []string{
 	"schedules.schedules_announce_insert", "schedules.schedules_announce_update", "schedules.schedules_announce_delete",
-	"schedules.schedules_announce_truncate", "calendars.calendars_announce_insert", "calendars.calendars_announce_update",
+	"schedules.schedules_announce_truncate", "schedules.schedules_announce_gone", "schedules.schedules_announce_all_gone",
+	"calendars.calendars_announce_insert", "calendars.calendars_announce_update",
 }
 
 const missingTriggers = `

@@ -61,6 +61,9 @@ type ClientConfig struct {
 	ListedInfo ListedInfoConfig
 	// resolver is the tests' own; nil: the machine's.
 	resolver *net.Resolver
+	// OnWorked is called with the end of each try of a job (completed, failed, cancelled
+	// or snoozed) and how long it took. Nil: nobody is told.
+	OnWorked func(kind, result string, took time.Duration)
 	// Logger is River's logger. Nil: River's own, warnings to standard output.
 	Logger *slog.Logger
 }
@@ -134,6 +137,7 @@ func NewClient(pool *pgxpool.Pool, c ClientConfig) (*river.Client[pgx.Tx], error
 		RescueStuckJobsAfter:   jobTimeout + time.Minute,
 		SoftStopTimeout:        c.SoftStop,
 		LeaderElectionDisabled: c.NeverLead,
+		Middleware:             []rivertype.Middleware{watchWork(c.OnWorked)},
 		Logger:                 c.Logger,
 	})
 	if err != nil {

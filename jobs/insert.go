@@ -50,8 +50,9 @@ func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, runs []schedule.Enqueu
 		return nil, nil
 	}
 	params := make([]river.InsertManyParams, len(runs))
+	from := traceOf(ctx)
 	for n, run := range runs {
-		params[n] = insertParams(run)
+		params[n] = insertParams(run, from)
 	}
 	results, err := i.client.InsertManyTx(ctx, tx, params)
 	if err != nil {
@@ -77,7 +78,7 @@ func insertError(ctx context.Context, tx pgx.Tx, n int, err error) error {
 // insertParams is the job of a run. It has no ScheduledAt, not even one in the
 // past: River parks jobs that have one until its leader next looks, which is up
 // to 5 s later.
-func insertParams(run schedule.Enqueue) river.InsertManyParams {
+func insertParams(run schedule.Enqueue, from traceMetadata) river.InsertManyParams {
 	s := run.Schedule
 	tag := ScheduleTag(s.ID)
 	metadata := RunMetadata{
@@ -88,7 +89,7 @@ func insertParams(run schedule.Enqueue) river.InsertManyParams {
 		ScheduledFor: run.ScheduledFor.UTC(),
 		Reason:       run.Reason,
 		Version:      s.Version,
-	}.encode()
+	}.encode(from)
 	return river.InsertManyParams{
 		Args: templateArgs{kind: s.Job.Kind, args: s.Job.Args},
 		InsertOpts: &river.InsertOpts{

@@ -27,8 +27,9 @@ type RunMetadata struct {
 	Version      int64           // of the schedule, when the run was enqueued
 }
 
-// encode needs no care for JSON: nothing of a query is to be escaped there.
-func (m RunMetadata) encode() []byte {
+// encode needs no care for JSON: nothing of a query is to be escaped there. The trace
+// that the run comes from stands beside it, if there is one.
+func (m RunMetadata) encode(from traceMetadata) []byte {
 	text := make([]byte, 0, 256)
 	text = append(text, `{"riverbeat":"run_id=`...)
 	text = append(text, m.RunID...)
@@ -44,7 +45,14 @@ func (m RunMetadata) encode() []byte {
 	text = append(text, m.Reason...)
 	text = append(text, "&version="...)
 	text = strconv.AppendInt(text, m.Version, 10)
-	return append(text, `"}`...)
+	text = append(text, '"')
+	if from != (traceMetadata{}) {
+		trace, err := json.Marshal(from)
+		if err == nil { // two strings
+			text = append(append(text, ','), trace[1:len(trace)-1]...)
+		}
+	}
+	return append(text, '}')
 }
 
 // ReadRunMetadata is what a job's metadata says of its run; ok is false for a job

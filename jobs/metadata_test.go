@@ -25,7 +25,7 @@ func TestRunMetadataIsReadAsItWasWritten(t *testing.T) {
 			Reason:  rapid.SampledFrom([]schedule.Reason{schedule.ReasonSchedule, schedule.ReasonCatchUp, schedule.ReasonManual}).Draw(t, "reason"),
 			Version: rapid.Int64Min(1).Draw(t, "version"),
 		}
-		text := want.encode()
+		text := want.encode(rapid.SampledFrom([]traceMetadata{{}, {Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Tracestate: `a="b"`}}).Draw(t, "trace"))
 		if !json.Valid(text) {
 			t.Fatalf("not JSON: %s", text)
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/riverqueue/river"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.opentelemetry.io/otel/propagation"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -458,6 +459,7 @@ func (w *webhookWorker) request(ctx context.Context, a WebhookArgs, run RunMetad
 		}
 		req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	}
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	return req, nil
 }
 

@@ -22,6 +22,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -32,12 +34,14 @@ const maxBodyBytes = 1 << 20
 
 // Config is what the API is made of.
 type Config struct {
-	Service   *app.Service // nil: only health and metrics
-	Door      *app.Door    // says who somebody is; nil: nobody is let in but to the health checks
-	Version   string       // of the program
-	LocalOnly bool         // the server listens on this machine alone
-	RiverUI   http.Handler // under /riverui/; nil: none
-	Metrics   http.Handler // under /metrics; nil: none
+	Service   *app.Service          // nil: only health and metrics
+	Door      *app.Door             // says who somebody is; nil: nobody is let in but to the health checks
+	Version   string                // of the program
+	LocalOnly bool                  // the server listens on this machine alone
+	Events    *app.Tail             // for /v1/events; nil: it isn't there
+	RiverUI   http.Handler          // under /riverui/; nil: none
+	Metrics   http.Handler          // under /metrics; nil: none
+	Registry  prometheus.Registerer // for the server's own figures; nil: nobody sees them
 	// Ready says how the parts are that /readyz reports; nil: there are none.
 	Ready func(ctx context.Context) []Check
 	Log   *slog.Logger
@@ -60,6 +64,7 @@ type Check struct {
 type api struct {
 	Config
 	huma      huma.API
+	metrics   *metrics
 	tokens    *buckets[schedule.ID]
 	addresses *buckets[netip.Prefix]
 	health    healthCache
@@ -74,8 +79,11 @@ func New(config Config) http.Handler {
 	// gin would take a + for a space.
 	engine.UseEscapedPath, engine.UnescapePathValues = true, false
 	engine.RedirectTrailingSlash = false
-	a := &api{Config: config, tokens: newBuckets[schedule.ID](config.TokenRate), addresses: newBuckets[netip.Prefix](config.AddressRate)}
-	engine.Use(a.logRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.admit, a.checkQuery, a.requireJSON, chooseLanguage)
+	a := &api{
+		Config: config, metrics: newMetrics(config.Registry, config.Events),
+		tokens: newBuckets[schedule.ID](config.TokenRate), addresses: newBuckets[netip.Prefix](config.AddressRate),
+	}
+	engine.Use(a.logRequests, a.traceRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.admit, a.checkQuery, a.requireJSON, chooseLanguage)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
@@ -166,7 +174,11 @@ func (a *api) logRequests(c *gin.Context) {
 	}
 	c.Header("X-Request-Id", id)
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestIDKey{}, id))
+	a.metrics.running.Inc()
+	defer a.metrics.running.Dec()
 	c.Next()
+	took := time.Since(begun)
+	a.metrics.answered(c, took)
 	level := slog.LevelInfo
 	if c.Writer.Status() >= 500 {
 		level = slog.LevelWarn
@@ -175,8 +187,16 @@ func (a *api) logRequests(c *gin.Context) {
 	case "/livez", "/readyz", "/metrics":
 		level = slog.LevelDebug
 	}
-	a.Log.Log(c, level, "request", "method", c.Request.Method, "route", c.FullPath(), "status", c.Writer.Status(),
-		"bytes", c.Writer.Size(), "took", time.Since(begun), "request_id", id, "token_id", tokenIDOf(c))
+	facts := []any{
+		"method", methodOf(c.Request), "route", routeOf(c), "status", c.Writer.Status(), "bytes", max(c.Writer.Size(), 0), "took", took, "request_id", id,
+	}
+	if span := trace.SpanContextFromContext(c.Request.Context()); span.IsValid() {
+		facts = append(facts, "trace_id", span.TraceID().String())
+	}
+	if token := tokenIDOf(c); token != "" {
+		facts = append(facts, "token_id", token)
+	}
+	a.Log.Log(c, level, "request", facts...)
 }
 
 // requestIDKey is where a request's context holds its id.

@@ -36,6 +36,7 @@ func (a *api) routes() {
 		a.tokenRoutes()
 		a.secretRoutes()
 		a.alertRoutes()
+		a.eventRoutes()
 	}
 }
 

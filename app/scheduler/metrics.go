@@ -45,7 +45,7 @@ type Metrics struct {
 // NewMetrics registers a scheduler's figures; nil registers them nowhere.
 func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	factory := promauto.With(registerer)
-	return &Metrics{
+	m := &Metrics{
 		changes: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "riverbeat_changes_total",
 			Help: "Hints that a schedule changed, by path (notify, redis, local), what they named (schedule, everything) and what became of them: fresh, duplicate, or merged into a look that was to come.",
@@ -66,7 +66,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
 		}),
 		batches: factory.NewHistogram(prometheus.HistogramOpts{
-			Name: "riverbeat_dispatch_batch_size", Help: "Schedules claimed by one dispatch.",
+			Name: "riverbeat_dispatch_batch_schedules", Help: "Schedules claimed by one dispatch.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 6),
 		}),
 		durations: factory.NewHistogram(prometheus.HistogramOpts{
@@ -86,7 +86,24 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "riverbeat_housekeeping_removed_total", Help: "What was removed past its retention: runs (lines of the ledger) and schedules (finished ones of a single instant).",
 		}, []string{"what"}),
 	}
+	// What happens for the first time is an increase only where there was a zero.
+	for _, reason := range []schedule.Reason{schedule.ReasonSchedule, schedule.ReasonCatchUp} {
+		for _, outcome := range []schedule.Outcome{schedule.OutcomeEnqueued, schedule.OutcomeSkipped, schedule.OutcomeMissed} {
+			m.runs.WithLabelValues(string(reason), string(outcome))
+		}
+	}
+	for _, doing := range []string{doingPlan, doingFire, doingReplan} {
+		m.failures.WithLabelValues(doing)
+	}
+	return m
 }
+
+// What a scheduler may fail to do.
+const (
+	doingPlan   = "plan changed schedules"
+	doingFire   = "fire what is due"
+	doingReplan = "plan anew by newer time zone data"
+)
 
 func (m *Metrics) change(c schedule.Change, by schedule.Path, verdict Verdict) {
 	scope := "everything"

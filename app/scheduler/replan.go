@@ -302,7 +302,7 @@ func (s *Scheduler) tryReplan(ctx context.Context, do func() error) error {
 		if errors.As(err, &outdated) || err != nil && ctx.Err() != nil {
 			return err
 		}
-		s.trouble(&retry, "plan anew by newer time zone data", err, false)
+		s.trouble(&retry, doingReplan, err, false)
 		if err == nil {
 			return nil
 		}

@@ -185,7 +185,7 @@ func (s *Scheduler) planLoop(ctx context.Context) {
 			return
 		}
 		s.config.Metrics.synced(cause, time.Since(begun))
-		s.trouble(&retry, "plan changed schedules", err, !left.Empty())
+		s.trouble(&retry, doingPlan, err, !left.Empty())
 		if err == nil {
 			now := int64(time.Since(s.started))
 			s.lastPlanned.Store(now)
@@ -231,7 +231,7 @@ func (s *Scheduler) fireLoop(ctx context.Context) {
 		}
 		// Something is due and none of it could be had: another scheduler is at
 		// it, or died while it was. What is due next needn't wait for that.
-		s.trouble(&retry, "fire what is due", err, ahead.Due && claimed == 0)
+		s.trouble(&retry, doingFire, err, ahead.Due && claimed == 0)
 	}
 }
 

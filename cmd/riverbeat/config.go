@@ -30,8 +30,10 @@ type Config struct {
 	RedisChannel      string
 	APINotify         string
 
-	Addr  string
-	Roles []string
+	Addr       string
+	AdminAddr  string
+	Roles      []string
+	MaxStreams int
 
 	Auth             string
 	RateLimitToken   int
@@ -91,6 +93,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.RedisChannel, "redis-channel", wake.DefaultRedisChannel, "Redis channel of the changes")
 	f.StringVar(&c.APINotify, "api-notify", notifyAlways, "whether the API's writes send NOTIFY, which makes writers wait for one another: always, or fallback, only while Redis doesn't prove that every scheduler hears it")
 	f.StringVar(&c.Addr, "addr", "127.0.0.1:8080", "address of the HTTP server")
+	f.StringVar(&c.AdminAddr, "admin-addr", "", "address that serves metrics and profiles (pprof) to whoever reaches it, such as 127.0.0.1:9090; metrics are then served nowhere else (default: no profiles)")
+	f.IntVar(&c.MaxStreams, "max-streams", 100, "how many streams of events a caller may have open at once")
 	c.Roles = []string{roleAPI, roleScheduler, roleWorker}
 	f.Var((*roles)(&c.Roles), "roles", "what this process does: any of the three")
 	f.StringVar(&c.Auth, "auth", authLoopbackOpen, "who needs an API token: loopback-open, everybody but this machine while there is none and addr is a loopback address; or required, everybody")
@@ -196,6 +200,12 @@ func (c *Config) check() error {
 	if c.RateLimitAddress < 0 || c.RateLimitAddress > maxRateLimit {
 		add("rate-limit-address", fmt.Sprintf("must be from 0 to %d", maxRateLimit))
 	}
+	if _, port, err := net.SplitHostPort(c.AdminAddr); c.AdminAddr != "" && (err != nil || !isPort(port)) {
+		add("admin-addr", `must be host:port, such as "127.0.0.1:9090"`)
+	}
+	if c.MaxStreams < 1 || c.MaxStreams > 100_000 {
+		add("max-streams", "must be from 1 to 100000")
+	}
 	if c.PollInterval < 100*time.Millisecond {
 		add("poll-interval", "must be at least 100ms")
 	}
@@ -259,8 +269,10 @@ func (c *Config) rules() schedule.Rules {
 }
 
 // isLocal reports whether only this machine reaches the HTTP server.
-func (c *Config) isLocal() bool {
-	host, _, err := net.SplitHostPort(c.Addr)
+func (c *Config) isLocal() bool { return isLoopback(c.Addr) }
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}

@@ -112,7 +112,7 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	p.config.flags(root.PersistentFlags())
-	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.healthCommand())
+	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.healthCommand(), p.operationsCommand())
 	return root
 }
 

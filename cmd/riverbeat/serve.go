@@ -22,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/riverqueue/river"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
 	"riverqueue.com/riverui"
 
@@ -88,17 +89,26 @@ type server struct {
 	sub           *wake.Subscriber // nil without Redis
 	door          *app.Door
 	service       *app.Service   // nil without the role api
+	tail          *app.Tail      // the same
 	redisIsHeard  atomic.Bool    // by every live scheduler
 	anew          sync.WaitGroup // announcements that are made anew
 	inserter      *jobs.Inserter
 	pages         *riverui.Handler // nil without the role api
 	secrets       *app.Secrets
+	traced        bool // spans are sent
+	worked        func(kind, result string, took time.Duration)
 }
 
 // serve runs until the context ends. wrap, if set, dresses the handler of the HTTP
 // server.
 func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handler) (err error) {
 	s := &server{program: p, registry: prometheus.NewRegistry()}
+	traced, flush, err := p.tracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	s.traced = traced
 	if s.pool, err = db.OpenPool(ctx, p.config.DatabaseURL, "riverbeat", 20); err != nil {
 		return &configError{fmt.Errorf("DATABASE_URL: %w", err)}
 	}
@@ -146,6 +156,11 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 	if addr, ok := listener.Addr().(*net.TCPAddr); open && (!ok || !addr.IP.IsLoopback()) { // localhost may be anything
 		return errors.Join(&configError{fmt.Errorf("%s: is %s, which isn't a loopback address", variable("addr"), listener.Addr())}, listener.Close())
 	}
+	admin, err := p.listenAdmin(ctx)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
 	p.log.Info("riverbeat starts", "version", version(), "addr", listener.Addr().String(), "roles", p.config.Roles, "redis", s.redis != nil)
 	logZones(p.log, p.zones, time.Now())
 
@@ -160,6 +175,9 @@ func (p *program) serve(ctx context.Context, wrap func(http.Handler) http.Handle
 		return serveHTTP(ctx, listener, handler, p.log)
 	})
 	group.Go(func() error { return s.publisherRun(published) })
+	if admin != nil {
+		group.Go(func() error { return p.serveAdmin(ctx, admin, adminHandler(s.metrics())) })
+	}
 	group.Go(func() error {
 		// Everything else needs the schema.
 		if !s.waitForSchema(ctx) {
@@ -207,6 +225,8 @@ func (s *server) build() (err error) {
 	}, []string{"path", "kind"})
 	s.registry.MustRegister(messages)
 	registerZones(s.registry, s.zones)
+	registerBuild(s.registry)
+	registerPool(s.registry, "api", s.pool)
 	count := func(path string) func(wake.Kind) {
 		return func(kind wake.Kind) { messages.WithLabelValues(path, string(kind)).Inc() }
 	}
@@ -225,7 +245,9 @@ func (s *server) build() (err error) {
 			return err
 		}
 		metrics := scheduler.NewMetrics(s.registry)
-		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), inserter, scheduler.Config{
+		registerPool(s.registry, "scheduler", s.schedulerPool)
+		s.registry.MustRegister(newBacklog(s.store))
+		s.scheduler = scheduler.New(db.NewStore(s.schedulerPool), s.trace(inserter), scheduler.Config{
 			PollInterval: s.config.PollInterval, MinSyncInterval: s.config.MinSyncInterval,
 			Rules: s.config.rules(), Zones: s.zones.Version(),
 			Self: self(), Paths: s.paths, Metrics: metrics, Log: s.log,
@@ -246,6 +268,10 @@ func (s *server) build() (err error) {
 			Hint: fmt.Sprintf("set %s to this database without a pooler that shares sessions", variable("listen-database-url")),
 		}
 		s.measure("notify", s.listener.Status)
+	}
+	if s.workerPool != nil {
+		registerPool(s.registry, "worker", s.workerPool)
+		s.worked = registerWork(s.registry)
 	}
 	if s.redis != nil && (s.scheduler != nil || s.config.APINotify == notifyFallback) {
 		s.sub = &wake.Subscriber{
@@ -299,15 +325,32 @@ func (s *server) measure(path string, status func() wake.Status) {
 	}, func() float64 { return float64(status().Losses) }))
 }
 
+func (s *server) metrics() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+}
+
+// trace has a span made of each dispatch, when spans are sent.
+func (s *server) trace(inserter scheduler.Inserter) scheduler.Inserter {
+	if !s.traced {
+		return inserter
+	}
+	return &tracedInserter{inserter, otel.Tracer("github.com/riverbeat/riverbeat/app/scheduler")}
+}
+
 func (s *server) handler(ctx context.Context) (_ http.Handler, err error) {
 	config := api.Config{
 		Version: version(), Ready: s.ready, Log: s.log, LocalOnly: s.config.isLocal(),
-		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
-		Door:    s.door, TokenRate: s.config.RateLimitToken, AddressRate: s.config.RateLimitAddress, TrustedProxies: s.config.TrustedProxies,
+		Registry: s.registry,
+		Door:     s.door, TokenRate: s.config.RateLimitToken, AddressRate: s.config.RateLimitAddress, TrustedProxies: s.config.TrustedProxies,
+	}
+	if s.config.AdminAddr == "" {
+		config.Metrics = s.metrics()
 	}
 	if s.config.has(roleAPI) {
 		s.service = app.NewService(s.store, s.inserter, app.Config{Zones: s.zones.Version(), Rules: s.config.rules(), Announce: s.announce, Alone: s.redisIsEnough, Keys: s.config.EncryptionKeys})
 		config.Service = s.service
+		s.tail = app.NewTail(s.store, s.config.MaxStreams, s.log)
+		config.Events = s.tail
 		s.pages, err = riverui.NewHandler(&riverui.HandlerOpts{
 			Endpoints: riverui.NewEndpoints(s.inserter.Client(), nil), Logger: slog.New(newQuiet(s.log.Handler())), Prefix: "/riverui",
 			JobListHideArgsByDefault: true, // they may hold what isn't for everybody who looks over a shoulder
@@ -333,6 +376,9 @@ func (s *server) announce(c schedule.Change) {
 		s.scheduler.Notify(c, schedule.PathLocal)
 	}
 	s.publisher.Announce(c)
+	if s.tail != nil {
+		s.tail.Hint()
+	}
 }
 
 // redisIsEnough reports whether Redis alone may carry a change: by all that is
@@ -383,7 +429,12 @@ func isDeaf(s db.Scheduler) bool {
 
 // hears is what takes the changes that come by the path.
 func (s *server) hears(path schedule.Path) func(schedule.Change) {
-	return func(c schedule.Change) { s.scheduler.Notify(c, path) }
+	return func(c schedule.Change) {
+		s.scheduler.Notify(c, path)
+		if s.tail != nil {
+			s.tail.Hint()
+		}
+	}
 }
 
 // self is this process, as the list of schedulers shows it.
@@ -452,6 +503,9 @@ func (s *server) runRoles(ctx context.Context) error {
 	if s.config.has(roleWorker) {
 		group.Go(func() error { return s.work(ctx) })
 	}
+	if s.tail != nil {
+		group.Go(func() error { s.tail.Run(ctx); return nil })
+	}
 	return group.Wait()
 }
 
@@ -503,7 +557,7 @@ func (s *server) newWorkers(pollOnly bool) (*river.Client[pgx.Tx], error) {
 		WebhookAllow: s.config.WebhookAllow, WebhookPorts: s.config.WebhookPorts, WebhooksPerHost: s.config.WebhookPerHost,
 		Backends: s.backends(), Secrets: s.secrets.Values,
 		ListedInfo: jobs.ListedInfoConfig{BaseURL: s.config.JQuantsURL, Token: s.config.JQuantsToken, Pool: s.pool},
-		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly,
+		Logger:     slog.New(newQuiet(s.log.Handler())), PollOnly: pollOnly, OnWorked: s.worked,
 	})
 }
 
