@@ -237,45 +237,6 @@ func scanStatus(row pgx.CollectableRow) (*schedule.Status, error) {
 	return status, nil
 }
 
-// ListFilter says which schedules to list. Zero fields don't filter.
-type ListFilter struct {
-	Namespace  string
-	Name       string
-	NamePrefix string
-	Labels     map[string]string
-	State      schedule.State
-	Kind       string
-	After      schedule.ID // the last id of the page before
-	Limit      int
-}
-
-const listSchedules = selectStatus + `
-WHERE ($1 = '' OR s.namespace = $1)
-  AND ($2 = '' OR s.name = $2)
-  AND ($3 = '' OR starts_with(s.name, $3))
-  AND ($4::jsonb = '{}' OR s.labels @> $4::jsonb)
-  AND ($5 = '' OR $5 = CASE WHEN c.state <> 'active' THEN c.state WHEN s.paused THEN 'paused' ELSE 'active' END)
-  AND ($6 = '' OR s.job_kind = $6)
-  AND s.id > $7
-ORDER BY s.id
-LIMIT $8`
-
-// Schedules lists what the filter lets through, ordered by id, without their
-// calendars.
-func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, error) {
-	labels := f.Labels
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	rows, err := tx.Query(ctx, listSchedules, f.Namespace, f.Name, f.NamePrefix, labels,
-		string(f.State), f.Kind, [16]byte(f.After), f.Limit)
-	if err != nil {
-		return nil, wrap(err, "list schedules")
-	}
-	list, err := pgx.CollectRows(rows, scanStatus)
-	return list, wrap(err, "list schedules")
-}
-
 const selectDefinitions = `
 SELECT ` + scheduleColumns + `
 FROM riverbeat.schedules s
