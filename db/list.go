@@ -75,7 +75,7 @@ type listBounds struct {
 }
 
 // A page of few or of a walk takes some milliseconds.
-var programBounds = listBounds{few: 1500, walk: 1500, gather: 25_000, count: 10_000}
+var programBounds = listBounds{few: 1000, walk: 1000, gather: 25_000, count: 10_000}
 
 func (f *ListFilter) limits() listBounds {
 	if f.bounds != nil {
@@ -455,6 +455,7 @@ func (c *conditions) addAfter(p *ListPlace, key, id, compare string) {
 func (tx *Tx) walk(ctx context.Context, f *ListFilter, w walk, after *ListPlace, limit, most int) (list []*schedule.Status, end *ListPlace, err error) {
 	table := tables[w.table]
 	word, compare := f.direction()
+	most = max(most, limit+1) // a page that nothing is left out of is never short
 	c := w.conditions()
 	switch {
 	case after == nil:

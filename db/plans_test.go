@@ -271,7 +271,7 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 						page, err := tx.ListSchedules(ctx, f)
 						t.Logf("list %s by %s, descending %t, after %t: %d schedules, more %t, in %v", name, order, descending, after != nil, len(page.Schedules), page.Next != nil, time.Since(begun))
 						return err
-					}), listIndexes, 12000})
+					}), listIndexes, 8000})
 				}
 			}
 		}

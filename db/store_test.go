@@ -699,7 +699,7 @@ func TestLastForIsTheSpecsLastInstant(t *testing.T) {
 		got, err := tx.LastFor(t.Context(), []schedule.ID{id(1), id(2), id(3), id(4), id(5), id(6)})
 		must(t, err)
 		want := map[schedule.ID]time.Time{
-			id(1): midnight.Add(3 * time.Hour), id(2): midnight.Add(time.Hour), id(3): midnight.Add(7 * time.Hour),
+			id(1): midnight.Add(8 * time.Hour), id(2): midnight.Add(time.Hour), id(3): midnight.Add(7 * time.Hour),
 			id(5): midnight.Add(9 * time.Hour),
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
