@@ -147,9 +147,6 @@ func (s *Service) AnnounceAnew(ctx context.Context, changes []schedule.Change) {
 // Key names one schedule; see db.Key.
 type Key = db.Key
 
-// Filter says which schedules to list; see db.ListFilter.
-type Filter = db.ListFilter
-
 // AnyVersion is what Edit and Delete take when the caller named no version.
 const AnyVersion int64 = 0
 
@@ -196,26 +193,6 @@ func (s *Service) Get(ctx context.Context, key Key) (status *schedule.Status, er
 		return err
 	})
 	return status, err
-}
-
-// List reads a page of schedules, ordered by id. more says that another follows. The
-// error may be schedule.ErrNoNamespace.
-func (s *Service) List(ctx context.Context, filter Filter) (page []*schedule.Status, more bool, err error) {
-	limit := filter.Limit
-	filter.Limit++ // one more tells whether there is another page
-	if filter.Namespace != "" {
-		if err := may(ctx, ScopeRead, filter.Namespace); err != nil {
-			return nil, false, err
-		}
-	}
-	err = s.read(ctx, func(tx *db.Tx) error {
-		page, err = tx.Schedules(ctx, filter)
-		return err
-	})
-	if len(page) > limit {
-		return page[:limit], true, err
-	}
-	return page, false, err
 }
 
 // Edit changes the definition of one schedule. version is the one that the

@@ -311,12 +311,12 @@ func TestOneOfManyCreatesOfOneNameWins(t *testing.T) {
 	winner := exactlyOne(t, outcomes, schedule.ErrNameTaken)
 	announced := f.announcements()
 	equal(t, "announced", len(announced), 1)
-	list, _, err := f.List(operator(t), app.Filter{Limit: 10})
-	if err != nil || len(list) != 1 {
-		t.Fatalf("%d schedules, %v", len(list), err)
+	list, err := f.List(operator(t), app.Filter{Limit: 10}, false)
+	if err != nil || len(list.Schedules) != 1 {
+		t.Fatalf("%d schedules, %v", len(list.Schedules), err)
 	}
-	equal(t, "description", list[0].Schedule.Description, fmt.Sprint(winner))
-	equal(t, "id", list[0].Schedule.ID, announced[0].ID)
+	equal(t, "description", list.Schedules[0].Schedule.Description, fmt.Sprint(winner))
+	equal(t, "id", list.Schedules[0].Schedule.ID, announced[0].ID)
 }
 
 // exactlyOne is the index of the only nil; the others are all want.

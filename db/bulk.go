@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
 // bulkDeadline bounds a transaction that writes many schedules: far more than
@@ -27,7 +29,7 @@ func (s *Store) InBulkTx(ctx context.Context, quiet bool, do func(*Tx) error) er
 // Selection names schedules by what they have in common.
 type Selection struct {
 	Namespaces []string          // nil: of all
-	Labels     map[string]string // each of them; empty: any
+	Selector   schedule.Selector // by labels; nil: any
 	Kinds      []string          // of jobs; nil: any
 	Queues     []string          // of jobs; nil: any
 }
@@ -36,9 +38,7 @@ func (sel *Selection) conditions() (c conditions) {
 	if sel.Namespaces != nil {
 		c.add("s.namespace = ANY(%s)", sel.Namespaces)
 	}
-	if len(sel.Labels) > 0 {
-		c.add("s.labels @> %s::jsonb", sel.Labels)
-	}
+	c.addSelector(sel.Selector)
 	if sel.Kinds != nil {
 		c.add("s.job_kind = ANY(%s)", sel.Kinds)
 	}

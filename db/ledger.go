@@ -102,6 +102,9 @@ func scanRunStatus(row pgx.CollectableRow) (s schedule.RunStatus, err error) {
 // ListRuns lists a part of the ledger with the state of its jobs. Its page may be
 // short, or empty, and have a Next all the same: the work for one is bounded.
 func (tx *Tx) ListRuns(ctx context.Context, f RunFilter) (page RunPage, err error) {
+	if err := tx.byIndex(ctx); err != nil {
+		return page, err
+	}
 	columns := []string{"r.created_at", "r.schedule_id", "r.scheduled_for"}
 	var c conditions
 	if !f.ScheduleID.IsZero() {
@@ -198,6 +201,15 @@ func (c *conditions) add(text string, values ...any) {
 		places[i] = fmt.Sprint("$", len(c.args))
 	}
 	c.texts = append(c.texts[:len(c.texts):len(c.texts)], fmt.Sprintf(text, places...))
+}
+
+// addSelector asks for the labels of schedules s.
+func (c *conditions) addSelector(sel schedule.Selector) {
+	if len(sel) > 0 {
+		text, args := selected(sel, len(c.args))
+		c.texts = append(c.texts[:len(c.texts):len(c.texts)], text)
+		c.args = append(c.args[:len(c.args):len(c.args)], args...)
+	}
 }
 
 // all is that all of them hold.

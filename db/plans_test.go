@@ -21,7 +21,9 @@ import (
 
 // million makes 1,000,000 schedules, planned but for each 1,000th, with a line of the
 // ledger each, and the jobs of a tenth of them. Those whose number is below 2,000
-// are due; half of the lines are old. A tenth of the schedules is completed.
+// are due; half of the lines are old. A tenth of the schedules is completed, a hundredth
+// of the others paused, every 5,003rd invalid. Half of them is in one namespace, as many of
+// one kind, the others are in a thousand, of a thousand kinds; all have labels.
 const million = `
 SET LOCAL session_replication_role = replica; -- no triggers
 SET LOCAL maintenance_work_mem = '512MB';
@@ -34,25 +36,29 @@ BEGIN
     FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'riverbeat.schedules'::regclass AND contype = 'c' LOOP
         EXECUTE format('ALTER TABLE riverbeat.schedules DROP CONSTRAINT %I', name);
     END LOOP;
-    FOR name IN VALUES ('riverbeat.schedules'), ('riverbeat.cursors'), ('riverbeat.runs') LOOP
+    FOR name IN VALUES ('riverbeat.schedules'), ('riverbeat.cursors'), ('riverbeat.runs'), ('riverbeat.schedule_labels') LOOP
         EXECUTE format('ALTER TABLE %s SET UNLOGGED', name);
     END LOOP;
 END $$;
 
 CREATE TEMPORARY TABLE numbers ON COMMIT DROP AS
-SELECT i, lpad(i::text, 32, '0')::uuid AS id, i % 10 = 0 AS once FROM generate_series(0, 999999) i;
+SELECT i, lpad(i::text, 32, '0')::uuid AS id, i % 10 = 0 AS once, i % 100 = 99 AS idle, i % 5003 = 5002 AS broken FROM generate_series(0, 999999) i;
 
-INSERT INTO riverbeat.schedules (id, name, cron, at, job_kind)
-SELECT id, 'schedule ' || i, CASE WHEN NOT once THEN '0 3 * * *' END, CASE WHEN once THEN now() - interval '2 days' END, 'noop'
+INSERT INTO riverbeat.schedules (id, namespace, name, cron, at, job_kind, labels, paused, updated_at)
+SELECT id, CASE WHEN i % 2 = 0 THEN 'default' ELSE 'team-' || i % 1000 END, 'schedule ' || i, CASE WHEN NOT once THEN '0 3 * * *' END,
+       CASE WHEN once THEN now() - interval '2 days' END, CASE WHEN i % 4 < 2 THEN 'noop' ELSE 'kind-' || i / 7 % 1000 END,
+       jsonb_build_object('team', i % 50 || '', 'tenant', i % 20011 || ''), idle, now() - i % 100000 * interval '1 second'
 FROM numbers;
+INSERT INTO riverbeat.schedule_labels (key, value, schedule_id)
+SELECT l.key, l.value, s.id FROM riverbeat.schedules s CROSS JOIN jsonb_each_text(s.labels) l;
 
 INSERT INTO riverbeat.cursors (schedule_id, next_run_at, fire_at, dirty, changed_at, planned_version, last_run_at, last_job_id, state)
-SELECT id, f.at, f.at, i % 1000 = 1, now() - interval '3 days', 1, now() - interval '2 days', i + 1, CASE WHEN once THEN 'completed' ELSE 'active' END
+SELECT id, f.at, f.at, i % 1000 = 1, now() - interval '3 days', 1, now() - interval '2 days', i + 1, CASE WHEN once THEN 'completed' WHEN broken THEN 'invalid' ELSE 'active' END
 FROM numbers
-CROSS JOIN LATERAL (SELECT CASE WHEN NOT once THEN now() + i * interval '1 ms' + CASE WHEN i < 2000 THEN interval '-2 seconds' ELSE '1 hour' END END AS at) f;
+CROSS JOIN LATERAL (SELECT CASE WHEN NOT once AND NOT idle AND NOT broken THEN now() + CASE WHEN i < 2000 OR i % 2 = 0 THEN i ELSE 500000 END * interval '1 ms' + CASE WHEN i < 2000 THEN interval '-2 seconds' ELSE '1 hour' END END AS at) f;
 
 INSERT INTO riverbeat.runs (schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, job_id, created_at)
-SELECT id, now() - interval '2 days', 'default', 'some name', CASE WHEN i % 100 = 1 THEN 'manual' ELSE 'schedule' END, 'enqueued', i + 1,
+SELECT id, now() - interval '2 days', CASE WHEN i % 2 = 0 THEN 'default' ELSE 'team-' || i % 1000 END, 'some name', CASE WHEN i % 100 = 1 THEN 'manual' ELSE 'schedule' END, 'enqueued', i + 1,
        now() - CASE WHEN i % 2 = 1 THEN interval '60 days' ELSE interval '2 days' END + i * interval '1 ms'
 FROM numbers;
 
@@ -90,6 +96,34 @@ func (p node) collect(indexes, scanned map[string]bool) {
 	for _, child := range p.Plans {
 		child.collect(indexes, scanned)
 	}
+}
+
+// listFilters are the filters that a list may have, each alone and some together, of
+// values that many have and few.
+var listFilters = map[string]db.ListFilter{
+	"all":                        {},
+	"a large namespace":          {Namespaces: []string{"default"}},
+	"a small namespace":          {Namespaces: []string{"team-7"}},
+	"a namespace, limited to it": {Namespaces: []string{"team-7"}, Limited: true},
+	"a name":                     {Name: "schedule 77777"},
+	"a wide prefix":              {NamePrefix: "schedule"},
+	"a prefix":                   {NamePrefix: "schedule 77"},
+	"a narrow prefix":            {NamePrefix: "schedule 7777"},
+	"a common label":             {Selector: labelled("team", "7")},
+	"a rare label":               {Selector: labelled("tenant", "7777")},
+	"two labels":                 {Selector: labelled("team", "7", "tenant", "7")},
+	"a common kind":              {Kind: "noop"},
+	"a rare kind":                {Kind: "kind-7"},
+	"active":                     {State: schedule.StateActive},
+	"paused":                     {State: schedule.StatePaused},
+	"completed":                  {State: schedule.StateCompleted},
+	"invalid":                    {State: schedule.StateInvalid},
+	"invalid with a label":       {State: schedule.StateInvalid, Selector: labelled("team", "7")},
+	"paused of a kind":           {State: schedule.StatePaused, Kind: "noop"},
+	"active of a namespace":      {State: schedule.StateActive, Namespaces: []string{"default"}, Kind: "noop"},
+	"a label in a namespace":     {Namespaces: []string{"default"}, Selector: labelled("team", "8")},
+	"a text":                     {Search: "schedule 77"},
+	"a text that nobody has":     {Search: "nobody"},
 }
 
 var errEnough = errors.New("enough")
@@ -144,12 +178,20 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			return err
 		}
 	}
-	for _, row := range []struct {
+	listRuns := func(f db.RunFilter) func(context.Context) error {
+		f.Limit = 50
+		return within(func(ctx context.Context, tx *db.Tx) error {
+			_, err := tx.ListRuns(ctx, f)
+			return err
+		})
+	}
+	type statement struct {
 		name    string
 		call    func(context.Context) error
 		indexes string // that may be used
 		buffers int    // at the most, in all of its statements together
-	}{
+	}
+	rows := []statement{
 		{"claim what is due", within(func(ctx context.Context, tx *db.Tx) error {
 			_, _, err := tx.ClaimDue(ctx, 10*time.Second, 1000)
 			return err
@@ -177,10 +219,18 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			_, err := tx.LastFor(ctx, ids)
 			return err
 		}), "runs_pkey", 6000},
-		{"list runs", within(func(ctx context.Context, tx *db.Tx) error {
+		{"list the runs of a schedule", within(func(ctx context.Context, tx *db.Tx) error {
 			_, err := tx.Runs(ctx, ids[0], time.Time{}, 20)
 			return err
 		}), "runs_pkey", 10},
+		{"list runs", listRuns(db.RunFilter{}), "runs_created_at_idx river_job_pkey", 500},
+		{"list runs behind a page", listRuns(db.RunFilter{Before: db.RunPlace{CreatedAt: time.Now().Add(-50 * time.Hour), ScheduledFor: time.Now()}}), "runs_created_at_idx river_job_pkey", 500},
+		{"list runs of a large namespace", listRuns(db.RunFilter{Namespaces: []string{"default"}}), "runs_created_at_idx river_job_pkey", 1500},
+		{"list runs of a small namespace", listRuns(db.RunFilter{Namespaces: []string{"team-1"}}), "runs_created_at_idx river_job_pkey", 1500},
+		{"list runs of several namespaces", listRuns(db.RunFilter{Namespaces: []string{"team-1", "team-3"}}), "runs_created_at_idx river_job_pkey", 5000},
+		{"list runs with a rare outcome", listRuns(db.RunFilter{Outcome: schedule.OutcomeMissed}), "runs_created_at_idx river_job_pkey", 5000},
+		{"list runs whose job failed", listRuns(db.RunFilter{JobState: schedule.JobDiscarded}), "runs_created_at_idx river_job_pkey", 12000},
+		{"list a schedule's runs whose job failed", listRuns(db.RunFilter{ScheduleID: ids[0], JobState: schedule.JobDiscarded}), "runs_pkey river_job_pkey", 50},
 		{"claim what is dirty", within(func(ctx context.Context, tx *db.Tx) error {
 			_, err := tx.ClaimDirty(ctx, db.Dirty{}, 1000)
 			return err
@@ -230,7 +280,28 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			_, _, err = tx.Troubled(ctx, db.TroubleKey{}, 1000)
 			return err
 		}), "river_job_state_and_finalized_at_index runs_missed_idx cursors_invalid_idx cursors_pkey troubles_pkey", 100},
-	} {
+	}
+	// Lists by every filter, alone and with another, in every order, of the first page and
+	// of one within.
+	const listIndexes = "schedules_pkey schedules_name_key schedules_name_idx schedules_namespace_idx schedules_kind_idx schedules_updated_at_idx schedules_paused_idx " +
+		"cursors_pkey cursors_fire_at_idx cursors_state_idx cursors_completed_idx cursors_idle_idx schedule_labels_pkey"
+	for name, f := range listFilters {
+		for _, order := range []db.ListOrder{db.OrderID, db.OrderName, db.OrderNextRunAt, db.OrderUpdatedAt} {
+			for _, descending := range []bool{false, true} {
+				for _, after := range []*db.ListPlace{nil, {ID: numbered(400_000), Name: "schedule 400000", At: time.Now().Add(400 * time.Second)}} {
+					f := f
+					f.OrderBy, f.Descending, f.After, f.Limit = order, descending, after, 50
+					rows = append(rows, statement{fmt.Sprintf("list %s by %s, descending %t, after %t", name, order, descending, after != nil), within(func(ctx context.Context, tx *db.Tx) error {
+						begun := time.Now()
+						page, err := tx.ListSchedules(ctx, f)
+						t.Logf("list %s by %s, descending %t, after %t: %d schedules, more %t, in %v", name, order, descending, after != nil, len(page.Schedules), page.Next != nil, time.Since(begun))
+						return err
+					}), listIndexes, 8000})
+				}
+			}
+		}
+	}
+	for _, row := range rows {
 		traced.sent = nil
 		must(t, row.call(t.Context()))
 		sent := traced.sent
@@ -258,7 +329,7 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 					t.Errorf("%s (%s) uses %s", row.name, mode, index)
 				}
 			}
-			for _, table := range []string{"schedules", "cursors", "runs", "river_job"} {
+			for _, table := range []string{"schedules", "cursors", "runs", "river_job", "schedule_labels"} {
 				if scanned[table] {
 					t.Errorf("%s (%s) reads all of %s", row.name, mode, table)
 				}
@@ -269,6 +340,27 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			t.Logf("%s (%s): %d buffers", row.name, mode, buffers)
 		}
 	}
+
+	begun = time.Now()
+	err = store.InBulkTx(t.Context(), false, func(tx *db.Tx) error {
+		matched, changed, err := tx.SetPaused(t.Context(), db.Selection{Selector: selector(t, "team in (0,1,2,3,4)")}, true, "why", false)
+		t.Logf("paused %d of %d schedules in %v", changed, matched, time.Since(begun))
+		if err == nil && (matched != 100_000 || changed < 98_000) {
+			t.Errorf("paused %d of %d", changed, matched)
+		}
+		return cmp.Or(err, errEnough)
+	})
+	if !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+	inTx(t, store, func(tx *db.Tx) error {
+		n, estimated, err := tx.CountSchedules(t.Context(), db.ListFilter{Kind: "noop", Selector: selector(t, "team=8")})
+		t.Logf("about %d schedules, estimated %t", n, estimated) // 10,000
+		if err == nil && (n < 5_000 || n > 20_000) {
+			t.Errorf("about %d schedules", n)
+		}
+		return err
+	})
 }
 
 // explain has the statement prepared and executed as it was sent.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -243,71 +242,6 @@ func scanStatus(row pgx.CollectableRow) (*schedule.Status, error) {
 	}
 	scan.finish()
 	return status, nil
-}
-
-// ListFilter says which schedules to list. Zero fields don't filter.
-type ListFilter struct {
-	Namespace  string
-	Name       string
-	NamePrefix string
-	Labels     map[string]string
-	State      schedule.State
-	Kind       string
-	After      schedule.ID // the last id of the page before
-	Limit      int
-}
-
-const listSchedules = selectStatus + `
-WHERE ($1 = '' OR s.namespace = $1) AND %s
-  AND ($2 = '' OR s.name = $2)
-  AND ($3 = '' OR starts_with(s.name, $3))
-  AND ($4::jsonb = '{}' OR s.labels @> $4::jsonb)
-  AND ($5 = '' OR $5 = CASE WHEN c.state <> 'active' THEN c.state WHEN s.paused THEN 'paused' ELSE 'active' END)
-  AND ($6 = '' OR s.job_kind = $6)
-  AND s.id > $7
-ORDER BY s.id
-LIMIT $8`
-
-// A page of each namespace, each by the index, of which the first rows are the page.
-const listWithin = `
-SELECT page.*
-FROM unnest($9::text[]) AS n (namespace)
-CROSS JOIN LATERAL (%s) page
-ORDER BY page.id
-LIMIT $8`
-
-// A plan for any namespaces and any limit walks through everybody's schedules by their
-// ids, whose order would do.
-const planForThese = `
-SET LOCAL plan_cache_mode = force_custom_plan`
-
-// Schedules lists what the filter lets through, ordered by id, without their
-// calendars.
-func (tx *Tx) Schedules(ctx context.Context, f ListFilter) ([]*schedule.Status, error) {
-	labels := f.Labels
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	within := tx.Namespaces
-	if f.Namespace != "" && tx.sees(f.Namespace) {
-		within = []string{f.Namespace}
-	}
-	query, args := fmt.Sprintf(listSchedules, "true"), []any{
-		f.Namespace, f.Name, f.NamePrefix, labels, string(f.State), f.Kind, [16]byte(f.After), f.Limit,
-	}
-	if within != nil {
-		query = fmt.Sprintf(listWithin, fmt.Sprintf(listSchedules, "s.namespace = n.namespace"))
-		args = append(args, within)
-		if _, err := tx.Exec(ctx, planForThese); err != nil {
-			return nil, wrap(err, "list schedules")
-		}
-	}
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, wrap(err, "list schedules")
-	}
-	list, err := pgx.CollectRows(rows, scanStatus)
-	return list, wrap(err, "list schedules")
 }
 
 const selectDefinitions = `

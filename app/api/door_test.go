@@ -279,7 +279,7 @@ SELECT concat_ws(' ',
     (SELECT md5(string_agg(c::text, '' ORDER BY schedule_id)) FROM riverbeat.cursors c WHERE schedule_id IN (SELECT id FROM riverbeat.schedules WHERE namespace = 'theirs')),
     (SELECT md5(string_agg(r::text, '' ORDER BY schedule_id, scheduled_for)) FROM riverbeat.runs r WHERE namespace = 'theirs'),
     (SELECT md5(string_agg(c::text, '' ORDER BY name)) FROM riverbeat.calendars c WHERE namespace = 'theirs'),
-    (SELECT md5(string_agg(id || state::text || args::text, '' ORDER BY id)) FROM river_job))`)
+    (SELECT md5(string_agg(id || state::text || args::text, '' ORDER BY id)) FROM river_job WHERE id IN (SELECT job_id FROM riverbeat.runs WHERE namespace = 'theirs')))`)
 }
 
 // Whatever a token of another namespace asks for, by whatever way: it sees nothing of

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -49,7 +48,7 @@ func (a *api) scheduleRoutes() {
 	}, a.create)
 	handle(a, huma.Operation{
 		OperationID: "list-schedules", Method: http.MethodGet, Path: "/v1/schedules", Tags: schedules,
-		Summary: "List schedules", Errors: []int{422, 503},
+		Summary: "List schedules", Description: listing, Errors: []int{422, 503},
 	}, a.list)
 	handle(a, huma.Operation{
 		OperationID: "get-schedule", Method: http.MethodGet, Path: one, Tags: schedules,
@@ -211,77 +210,7 @@ func (p *PageParams) size() int {
 	return min(p.PageSize, maxPageSize)
 }
 
-// cursor is what the token stands for; nil for the first page.
-func (p *PageParams) cursor(length int) ([]byte, error) {
-	if p.PageToken == "" {
-		return nil, nil
-	}
-	cursor, err := base64.RawURLEncoding.DecodeString(p.PageToken)
-	if err != nil || len(cursor) != length {
-		return nil, errPageToken
-	}
-	return cursor, nil
-}
-
 var errPageToken = schedule.Invalid("page_token", "must be the next_page_token of the page before, of a list with the same filters and order")
-
-type listInput struct {
-	PageParams
-	Namespace  string   `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces that the token sees when it is left out."`
-	Name       string   `query:"name" maxLength:"120"`
-	NamePrefix string   `query:"name_prefix" maxLength:"120"`
-	Label      []string `query:"label,explode" nullable:"false" maxItems:"16" doc:"key:value; given several times, all must hold."`
-	State      string   `query:"state" enum:"active,paused,completed,invalid"`
-	Kind       string   `query:"kind" maxLength:"127"`
-}
-
-type listAnswer struct {
-	Body struct {
-		Schedules     []scheduleDocument `json:"schedules" nullable:"false"`
-		NextPageToken string             `json:"next_page_token" doc:"Empty on the last page."`
-	}
-}
-
-func (a *api) list(ctx context.Context, in *listInput) (*listAnswer, error) {
-	filter := app.Filter{
-		Namespace: in.Namespace, Name: in.Name, NamePrefix: in.NamePrefix, Labels: map[string]string{},
-		State: schedule.State(in.State), Kind: in.Kind, Limit: in.size(),
-	}
-	for _, label := range in.Label {
-		key, value, ok := strings.Cut(label, ":")
-		if !ok || key == "" {
-			return nil, schedule.Invalid("label", "must be key:value")
-		}
-		if _, ok := filter.Labels[key]; ok {
-			return nil, schedule.Invalid("label", "must not name a key twice")
-		}
-		filter.Labels[key] = value
-	}
-	for field, text := range map[string]string{"name": in.Name, "name_prefix": in.NamePrefix, "kind": in.Kind, "label": strings.Join(in.Label, "")} {
-		if !storable(text) {
-			return nil, schedule.Invalid(field, "must be valid UTF-8 without NUL characters")
-		}
-	}
-	cursor, err := in.cursor(len(filter.After))
-	if err != nil {
-		return nil, err
-	}
-	copy(filter.After[:], cursor)
-	page, more, err := a.Service.List(ctx, filter)
-	if err != nil {
-		return nil, err
-	}
-	out := &listAnswer{}
-	out.Body.Schedules = make([]scheduleDocument, len(page))
-	for i, status := range page {
-		out.Body.Schedules[i] = statusDocument(status, languageOf(ctx))
-	}
-	if more {
-		last := page[len(page)-1].Schedule.ID
-		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(last[:])
-	}
-	return out, nil
-}
 
 func (a *api) get(ctx context.Context, in *ScheduleParams) (*scheduleAnswer, error) {
 	key, err := in.key()

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -111,12 +110,15 @@ type tokensAnswer struct {
 }
 
 func (a *api) listTokens(ctx context.Context, in *PageParams) (*tokensAnswer, error) {
-	var after schedule.ID
-	cursor, err := in.cursor(len(after))
+	mark := markOf("tokens")
+	place, err := in.place(mark, 0)
 	if err != nil {
 		return nil, err
 	}
-	copy(after[:], cursor)
+	after, _, ok := cutID(place)
+	if place != nil && !ok {
+		return nil, errPageToken
+	}
 	page, more, err := a.Service.Tokens(ctx, after, in.size())
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func (a *api) listTokens(ctx context.Context, in *PageParams) (*tokensAnswer, er
 	}
 	if more {
 		last := page[len(page)-1].ID
-		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString(last[:])
+		out.Body.NextPageToken = tokenOf(mark, last[:])
 	}
 	return out, nil
 }

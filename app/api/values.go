@@ -67,13 +67,6 @@ func instantBytes(t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro()))
 }
 
-func instantOf(raw []byte) time.Time {
-	if raw == nil {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC()
-}
-
 // storable reports whether PostgreSQL's text can hold it.
 func storable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsRune(text, 0)
