@@ -74,6 +74,17 @@ var hostileJSON = []string{
 	`"` + strings.Repeat("x", 70_000) + `"`, `{"k":"` + strings.Repeat("漢", 30_000) + `"}`, "[" + strings.Repeat("1,", 5_000) + "1]",
 }
 
+// pick is a number below n. Rapid's own draws prefer small ones, so that hardly any
+// operation but the first ones would be asked.
+func pick(t *rapid.T, n int, what string) int {
+	x := rapid.Uint64().Draw(t, what) + 0x9e3779b97f4a7c15 // and what splitmix64 makes of it
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return int((x ^ x>>31) % uint64(n))
+}
+
+func oneOf[T any](t *rapid.T, list []T, what string) T { return list[pick(t, len(list), what)] }
+
 // sample is a value that the schema allows, as JSON.
 func (c *contract) sample(t *rapid.T, s node) string {
 	s = c.resolve(s)
@@ -87,8 +98,8 @@ func (c *contract) sample(t *rapid.T, s node) string {
 	maximum, most := s.at("maximum").number()
 	free := s.is("string") && !s.at("pattern").exists() && !s.at("format").exists() && !s.at("enum").exists()
 	switch pattern := s.at("pattern").text(); {
-	case len(fine) > 0 && !(free && rapid.Bool().Draw(t, "free")):
-		text, err := json.Marshal(rapid.SampledFrom(fine).Draw(t, "fine"))
+	case len(fine) > 0 && !(free && (pick(t, 2, "free") == 0)):
+		text, err := json.Marshal(oneOf(t, fine, "fine"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,9 +115,9 @@ func (c *contract) sample(t *rapid.T, s node) string {
 		}
 		return fmt.Sprint(rapid.Int64Range(minimum, maximum).Draw(t, "number"))
 	case s.is("boolean"):
-		return fmt.Sprint(rapid.Bool().Draw(t, "bool"))
+		return fmt.Sprint((pick(t, 2, "bool") == 0))
 	case s.is("array"):
-		items := make([]string, rapid.IntRange(0, 3).Draw(t, "items"))
+		items := make([]string, pick(t, 4, "items"))
 		for i := range items {
 			items[i] = c.sample(t, s.at("items"))
 		}
@@ -114,47 +125,47 @@ func (c *contract) sample(t *rapid.T, s node) string {
 	case s.is("object"):
 		return `{"k": "v"}`
 	case s.at("format").text() == "date-time":
-		return rapid.SampledFrom([]string{`"2026-11-24T18:00:00Z"`, `"2090-01-01T00:00:00+09:00"`, `"1970-01-01T00:00:00Z"`}).Draw(t, "instant")
+		return oneOf(t, []string{`"2026-11-24T18:00:00Z"`, `"2090-01-01T00:00:00+09:00"`, `"1970-01-01T00:00:00Z"`}, "instant")
 	case s.at("format").text() == "date":
 		return `"2026-12-25"`
 	}
-	if rapid.Bool().Draw(t, "any") {
+	if pick(t, 2, "any") == 0 {
 		return quoted(rapid.StringN(1, 20, 60).Draw(t, "text"))
 	}
-	return quoted(rapid.SampledFrom([]string{"", "a", "report", "nightly-report", "5m", "24h", "UTC", "漢字", "Europe/Berlin", "@daily", "*/5 * * * *"}).Draw(t, "text"))
+	return quoted(oneOf(t, []string{"", "a", "report", "nightly-report", "5m", "24h", "UTC", "漢字", "Europe/Berlin", "@daily", "*/5 * * * *"}, "text"))
 }
 
 // document is JSON that the schema may or may not allow.
 func (c *contract) document(t *rapid.T, s node, depth int) string {
 	s = c.resolve(s)
-	if rapid.IntRange(0, 99).Draw(t, "hostile") == 0 {
-		return rapid.SampledFrom(hostileJSON).Draw(t, "value")
+	if pick(t, 100, "hostile") == 0 {
+		return oneOf(t, hostileJSON, "value")
 	}
 	if !s.at("properties").exists() || depth > 4 {
 		return c.sample(t, s)
 	}
 	required := s.at("required").texts()
 	var members []string
-	oneOf := rapid.SampledFrom([]string{"cron", "every", "at"}).Draw(t, "one of")
+	kind := oneOf(t, []string{"cron", "every", "at"}, "one of")
 	for _, name := range s.at("properties").names() {
 		chance := 10 // in a hundred
 		switch {
 		case slices.Contains(required, name):
 			chance = 98
 		case name == "cron" || name == "every" || name == "at":
-			chance = map[bool]int{true: 100, false: 0}[name == oneOf]
+			chance = map[bool]int{true: 100, false: 0}[name == kind]
 		}
-		if rapid.IntRange(0, 99).Draw(t, "there") < chance {
+		if pick(t, 100, "there") < chance {
 			members = append(members, quoted(name)+": "+c.document(t, s.at("properties", name), depth+1))
 		}
 	}
-	switch rapid.IntRange(0, 29).Draw(t, "odd member") {
+	switch pick(t, 30, "odd member") {
 	case 0:
 		if len(members) > 0 {
 			members = append(members, members[0])
 		}
 	case 1:
-		members = append(members, quoted(rapid.SampledFrom(hostileTexts).Draw(t, "name"))+": 1")
+		members = append(members, quoted(oneOf(t, hostileTexts, "name"))+": 1")
 	}
 	return "{" + strings.Join(members, ", ") + "}"
 }
@@ -162,14 +173,14 @@ func (c *contract) document(t *rapid.T, s node, depth int) string {
 // spoilt is the body with something done to it, or nothing.
 func spoilt(t *rapid.T, body string) []byte {
 	raw := []byte(body)
-	switch rapid.IntRange(0, 29).Draw(t, "spoilt") {
+	switch pick(t, 30, "spoilt") {
 	case 0:
 		return nil
 	case 1:
-		return raw[:rapid.IntRange(0, len(raw)).Draw(t, "cut")]
+		return raw[:pick(t, len(raw)+1, "cut")]
 	case 2:
 		if len(raw) > 0 {
-			raw[rapid.IntRange(0, len(raw)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
+			raw[pick(t, len(raw), "at")] ^= byte(1 + pick(t, 255, "bits"))
 		}
 	case 3:
 		var packed bytes.Buffer
@@ -181,21 +192,21 @@ func spoilt(t *rapid.T, body string) []byte {
 	case 4:
 		return append(raw, rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "tail")...)
 	case 5:
-		return []byte(rapid.SampledFrom(hostileJSON).Draw(t, "instead"))
+		return []byte(oneOf(t, hostileJSON, "instead"))
 	}
 	return raw
 }
 
 // request is one to any operation of the document.
 func (c *contract) request(t *rapid.T) (method, target string, header http.Header, body []byte) {
-	o := rapid.SampledFrom(c.operations).Draw(t, "operation")
+	o := oneOf(t, c.operations, "operation")
 	header, target, method = http.Header{}, o.path, o.method
 	query := url.Values{}
 	value := func(p node) string {
-		if rapid.IntRange(0, 2).Draw(t, "hostile") == 0 {
-			return rapid.SampledFrom(hostileTexts).Draw(t, "text")
+		if pick(t, 3, "hostile") == 0 {
+			return oneOf(t, hostileTexts, "text")
 		}
-		if example := p.at("example"); example.exists() && rapid.Bool().Draw(t, "example") {
+		if example := p.at("example"); example.exists() && (pick(t, 2, "example") == 0) {
 			return fmt.Sprint(example.value)
 		}
 		return strings.Trim(c.sample(t, p.at("schema")), `"`)
@@ -205,19 +216,19 @@ func (c *contract) request(t *rapid.T) (method, target string, header http.Heade
 		switch p.at("in").text() {
 		case "path":
 			text := fmt.Sprint(p.at("example").value)
-			if rapid.IntRange(0, 3).Draw(t, "another") == 0 {
+			if pick(t, 4, "another") == 0 {
 				text = value(p)
 			}
-			if rapid.IntRange(0, 9).Draw(t, "escaped") > 0 {
+			if pick(t, 10, "escaped") > 0 {
 				text = url.PathEscape(text)
 			}
 			target = strings.ReplaceAll(target, "{"+name+"}", text)
 		case "query":
-			if rapid.IntRange(0, 3).Draw(t, "there") == 0 {
+			if pick(t, 4, "there") == 0 {
 				query.Add(name, value(p))
 			}
 		case "header":
-			if rapid.Bool().Draw(t, "there") {
+			if pick(t, 2, "there") == 0 {
 				header.Set(name, value(p))
 			}
 		}
@@ -228,11 +239,11 @@ func (c *contract) request(t *rapid.T) (method, target string, header http.Heade
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	switch rapid.IntRange(0, 29).Draw(t, "odd query") {
+	switch pick(t, 30, "odd query") {
 	case 0:
-		target += "?" + rapid.SampledFrom([]string{"a=b", "%zz", "page_size", "&&", "namespace=a&namespace=b", ";", "=", "\xff", strings.Repeat("a=1&", 3000)}).Draw(t, "query")
+		target += "?" + oneOf(t, []string{"a=b", "%zz", "page_size", "&&", "namespace=a&namespace=b", ";", "=", "\xff", strings.Repeat("a=1&", 3000)}, "query")
 	case 1:
-		method = rapid.SampledFrom([]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"}).Draw(t, "method")
+		method = oneOf(t, []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"}, "method")
 	}
 	schema, example, contentType := c.body(o)
 	if contentType != "" {
@@ -245,7 +256,7 @@ func (c *contract) request(t *rapid.T) (method, target string, header http.Heade
 			}
 			text = string(raw)
 		}
-		if schema.at("properties").exists() && rapid.IntRange(0, 3).Draw(t, "example") > 0 {
+		if schema.at("properties").exists() && pick(t, 4, "example") > 0 {
 			text = c.document(t, schema, 0)
 		}
 		body = spoilt(t, text)
@@ -259,8 +270,8 @@ func (c *contract) request(t *rapid.T) (method, target string, header http.Heade
 		"Idempotency-Key": {"k", "k", strings.Repeat("k", 300), "\xff"}, "Origin": {"null", "https://example.com"}, "X-Request-Id": {"\xff", strings.Repeat("x", 200)},
 		"X-Forwarded-For": {"127.0.0.1", "\xff"}, "X-Http-Method-Override": {"DELETE"}, "Range": {"bytes=0-1"}, "Last-Event-Id": {"x"}, "Prefer": {"return=minimal"},
 	} {
-		if rapid.IntRange(0, 24).Draw(t, "odd header") == 0 {
-			header.Set(name, rapid.SampledFrom(values).Draw(t, name))
+		if pick(t, 25, "odd header") == 0 {
+			header.Set(name, oneOf(t, values, name))
 		}
 	}
 	return method, target, header, body
