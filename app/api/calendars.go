@@ -139,7 +139,7 @@ func decodeCalendar(raw []byte, key app.CalendarKey) (schedule.Calendar, error) 
 
 // CalendarParams name the calendar that a request is about.
 type CalendarParams struct {
-	Name      string `path:"name" example:"jp-holidays" doc:"The calendar's name."`
+	Name      string `path:"name" example:"jp-holidays"`
 	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"default when it is left out."`
 }
 

@@ -50,6 +50,15 @@ func schemaName(t reflect.Type, hint string) string {
 	return cmp.Or(strings.TrimSuffix(strings.TrimSuffix(name, "Body"), "Document"), name)
 }
 
+// parameterTexts describe parameters that don't do it themselves.
+var parameterTexts = map[string]string{
+	"name":        "What it is called.",
+	"name_prefix": "Only those whose name begins so.",
+	"state":       "Only those that are in this state.",
+	"kind":        "Only those with jobs of this kind.",
+	"page_size":   "How many there are on a page, at most.",
+}
+
 // tagTexts say what the operations of a tag are about. A tag that isn't here says
 // its name.
 var tagTexts = map[string]string{ //nolint:gosec // it tells of secrets, and holds none
@@ -92,7 +101,7 @@ func (a *api) describe() {
 			for _, p := range op.Parameters {
 				p.Example = e.parameter(p)
 				if p.Description == "" {
-					p.Description = sentence(strings.ReplaceAll(p.Name, "_", " "))
+					p.Description = cmp.Or(parameterTexts[p.Name], sentence(strings.ReplaceAll(p.Name, "_", " ")))
 				}
 			}
 			e.operation(op)

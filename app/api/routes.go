@@ -206,7 +206,7 @@ func decodeDefinition(raw []byte, namespace string) (schedule.Schedule, error) {
 
 // PageParams ask for a page.
 type PageParams struct {
-	PageSize  int    `query:"page_size" minimum:"1" maximum:"1000" default:"50" doc:"How many there are on a page, at most."`
+	PageSize  int    `query:"page_size" minimum:"1" maximum:"1000" default:"50"`
 	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before."`
 }
 
@@ -234,11 +234,11 @@ var errPageToken = schedule.Invalid("page_token", "must be the next_page_token o
 type listInput struct {
 	PageParams
 	Namespace  string   `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"All namespaces when it is left out."`
-	Name       string   `query:"name" maxLength:"120" doc:"Only those that are called so."`
-	NamePrefix string   `query:"name_prefix" maxLength:"120" doc:"Only those whose name begins so."`
+	Name       string   `query:"name" maxLength:"120"`
+	NamePrefix string   `query:"name_prefix" maxLength:"120"`
 	Label      []string `query:"label,explode" nullable:"false" maxItems:"16" doc:"key:value; given several times, all must hold."`
-	State      string   `query:"state" enum:"active,paused,completed,invalid" doc:"Only those that are in this state."`
-	Kind       string   `query:"kind" maxLength:"127" doc:"Only those with jobs of this kind."`
+	State      string   `query:"state" enum:"active,paused,completed,invalid"`
+	Kind       string   `query:"kind" maxLength:"127"`
 }
 
 type listAnswer struct {
