@@ -1,8 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-peers soak nightly lint fuzz clean deps deps-run go
+.PHONY: help run build generate test bench bench-peers soak nightly lint vuln fuzz clean deps deps-run go
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+GOVULNDB      ?= https://vuln.go.dev
 FUZZTIME      ?= 10s
 SOAKTIME      ?= 10m
 FAULTTIME     ?= 60s
@@ -27,6 +29,9 @@ run: deps-run build ## Start everything here: PostgreSQL, API, scheduler, worker
 
 build: go ## Build bin/riverbeat
 	go build -trimpath -buildvcs=$(BUILDVCS) -o bin/riverbeat ./cmd/riverbeat
+
+generate: go ## Write anew what is generated from the API's routes: its document and the Go client
+	go generate ./app/api
 
 # With CI set, a test that lacks its server fails instead of being skipped. Each
 # benchmark runs once, so that none rots.
@@ -58,6 +63,9 @@ lint: go ## Check style, imports, and that go.mod is tidy and what was downloade
 	go mod tidy -diff
 	go mod verify
 
+vuln: go ## Look for known vulnerabilities in what is called (GOVULNDB=https://vuln.go.dev, or a mirror)
+	@sh -c "$$vuln"
+
 fuzz: go ## Run each fuzz target for a moment (FUZZTIME=10s)
 	@set -e; grep -rn --include='*_test.go' '^func Fuzz' . | \
 	sed -E 's|^(.*)/[^/]*_test.go:[0-9]+:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
@@ -69,8 +77,8 @@ fuzz: go ## Run each fuzz target for a moment (FUZZTIME=10s)
 clean: ## Remove what was built
 	rm -rf bin
 
-deps: go ## Bring what the tests need: PostgreSQL, redis-server, PgBouncer, Chromium, libfaketime, a C compiler
-	@sh -c "$$bring" bring postgres redis pgbouncer chromium faketime compiler
+deps: go ## Bring what the tests need: PostgreSQL, redis-server, PgBouncer, Chromium, libfaketime, Node.js, a C compiler
+	@sh -c "$$bring" bring postgres redis pgbouncer chromium faketime node compiler
 
 deps-run: go ## Bring what `make run` needs: PostgreSQL
 	@sh -c "$$bring" bring postgres
@@ -105,6 +113,8 @@ have() {
 		done
 		[ -x "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" ] ;;
 	faketime) [ "$$(uname -s)" != Linux ] || ls /usr/lib*/faketime/libfaketime.so.1 /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null | grep -q . ;;
+	node) # of version 18 or newer, and its npm
+		command -v npm >/dev/null && [ "$$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 18 ] ;;
 	compiler) # the race detector needs cgo: a compiler and the C library's headers
 		echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null 2>&1 ;;
 	esac
@@ -139,6 +149,8 @@ for name in $$missing; do
 		echo "  curl -fLO https://dl.google.com/linux/direct/google-chrome-stable_current_amd64.deb && apt-get install -y ./google-chrome-stable_current_amd64.deb" >&2
 		exit 1 ;;
 	*:faketime) packages="$$packages libfaketime" ;;
+	Darwin:node) packages="$$packages node" ;;
+	*:node) packages="$$packages nodejs npm" ;;
 	*:chromium) packages="$$packages chromium" ;;
 	*debian*:compiler|*ubuntu*:compiler) packages="$$packages gcc libc6-dev" ;;
 	*alpine*:compiler) packages="$$packages gcc musl-dev" ;;
@@ -194,3 +206,39 @@ for name in $$missing; do
 done
 endef
 export bring
+
+# Where the database can't be reached, it is made of the module that holds the same
+# reports. Where that can't be had either, nothing is looked for, which is said and no
+# failure: a build must not depend on somebody else's server being up. Nor does it on
+# which Go the machine has.
+define vuln
+set -eu
+mkdir -p bin
+GOBIN="$$PWD/bin" go install $(GOVULNCHECK)
+said=$$(mktemp)
+trap 'rm -f "$$said"' EXIT
+look() {
+	code=0
+	bin/govulncheck -db "$$1" ./... >"$$said" 2>&1 || code=$$?
+}
+look "$(GOVULNDB)"
+if [ $$code = 1 ] && grep -Eqi 'dial tcp|no such host|timeout|unexpected status|HTTP GET|connection re' "$$said"; then
+	echo "$(GOVULNDB) can't be reached: looking in golang.org/x/vulndb, of which it is made"
+	reports=$$(go mod download -json golang.org/x/vulndb@latest 2>/dev/null | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') || true
+	rm -rf bin/vulndb
+	if [ -z "$$reports" ] || ! go run golang.org/x/vulndb/cmd/indexdb@"$${reports##*@}" -vulns "$$reports/data/osv" -out "$$PWD/bin/vulndb"; then
+		echo "NOT LOOKED FOR: known vulnerabilities. Neither $(GOVULNDB) nor golang.org/x/vulndb can be reached; GOVULNDB may name a mirror." >&2
+		exit 0
+	fi
+	echo "reports up to $${reports##*-v0.0.0-}" | sed -E 's/.*v0\.0\.0-([0-9]{4})([0-9]{2})([0-9]{2}).*/reports up to \1-\2-\3/'
+	look "file://$$PWD/bin/vulndb"
+fi
+cat "$$said"
+# What the toolchain's own packages have is mended by another Go, not by a change here.
+if [ $$code = 3 ] && ! sed -n '/=== Symbol Results/,$$p' "$$said" | grep -q '^  Module: '; then
+	echo "KNOWN VULNERABILITIES in this $$(go env GOVERSION), as above; none in what go.mod names. Install a newer Go." >&2
+	exit 0
+fi
+exit $$code
+endef
+export vuln

@@ -232,6 +232,9 @@ func (s *Service) RetryRun(ctx context.Context, key Key, scheduledFor time.Time)
 		if run.Job.State == schedule.JobCompleted || run.Job.State == schedule.JobRunning {
 			return &schedule.JobStateError{State: run.Job.State}
 		}
+		if err := tx.MayRetry(ctx, run.Run.JobID, CallerOf(ctx).CheckJob); err != nil {
+			return err
+		}
 		return s.jobs.Retry(ctx, tx.Tx, run.Run.JobID)
 	})
 }

@@ -268,3 +268,19 @@ func (tx *Tx) LockJob(ctx context.Context, id int64) error {
 	_, err := tx.Exec(ctx, lockJob, id)
 	return wrap(err, "lock a River job")
 }
+
+const selectJobKind = `
+SELECT kind, queue
+FROM river_job
+WHERE id = $1`
+
+// MayRetry asks check about the kind and the queue of a job, which may be others than
+// its schedule's by now.
+func (tx *Tx) MayRetry(ctx context.Context, id int64, check func(*schedule.Job) error) error {
+	var job schedule.Job
+	err := tx.QueryRow(ctx, selectJobKind, id).Scan(&job.Kind, &job.Queue)
+	if err != nil {
+		return wrap(err, "read the kind of a job")
+	}
+	return check(&job)
+}

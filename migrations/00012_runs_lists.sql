@@ -21,7 +21,6 @@ ALTER TABLE riverbeat.schedules ALTER COLUMN name TYPE text COLLATE "C";
 -- Lists. Each order ends with the id, so that a page knows where it ended, and each
 -- filter that may let little through is found by its own.
 CREATE INDEX schedules_name_idx ON riverbeat.schedules (name, id);
-CREATE INDEX schedules_namespace_idx ON riverbeat.schedules (namespace, id);
 CREATE INDEX schedules_kind_idx ON riverbeat.schedules (job_kind, id);
 CREATE INDEX schedules_updated_at_idx ON riverbeat.schedules (updated_at, id);
 CREATE INDEX schedules_paused_idx ON riverbeat.schedules (id) WHERE paused;
@@ -113,7 +112,6 @@ DROP INDEX riverbeat.cursors_state_idx;
 DROP INDEX riverbeat.schedules_paused_idx;
 DROP INDEX riverbeat.schedules_updated_at_idx;
 DROP INDEX riverbeat.schedules_kind_idx;
-DROP INDEX riverbeat.schedules_namespace_idx;
 DROP INDEX riverbeat.schedules_name_idx;
 ALTER TABLE riverbeat.schedules ALTER COLUMN name TYPE text COLLATE "default";
 CREATE INDEX runs_recorded_idx ON riverbeat.runs (created_at);

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,8 +93,9 @@ func New(config Config) http.Handler {
 	})
 
 	a.huma = humagin.New(engine, humaConfig(config.Version))
-	a.huma.UseMiddleware(a.gate)
+	a.huma.UseMiddleware(a.gate, refuseLarge)
 	a.routes()
+	a.describe()
 	a.signInRoutes(engine)
 
 	engine.GET("/docs", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/docs/") })
@@ -118,6 +120,7 @@ func humaConfig(version string) huma.Config {
 		Type: "http", Scheme: "bearer", BearerFormat: "rb_…",
 		Description: "An API token: `riverbeat token create` makes one. It has scopes, each its own, and may be limited to namespaces, job kinds and queues; outside its namespaces everything is a 404.",
 	}}
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	// Bodies are taken as they are: their handlers decode them strictly.
 	jsonFormat := huma.DefaultJSONFormat
 	jsonFormat.Unmarshal = func(raw []byte, v any) error {
@@ -163,6 +166,17 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 		}
 		return out, nil
 	})
+}
+
+// refuseLarge refuses a body that says it is too large before any of it is read: what
+// is said to be terabytes need never come.
+func refuseLarge(ctx huma.Context, next func(huma.Context)) {
+	limit := ctx.Operation().MaxBodyBytes
+	if length, err := strconv.ParseInt(ctx.Header("Content-Length"), 10, 64); err == nil && limit > 0 && length >= limit {
+		writeProblem(humagin.Unwrap(ctx).Writer, &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body must be smaller than %d bytes.", limit)})
+		return
+	}
+	next(ctx)
 }
 
 // logRequests writes one line a request; those of probes are for debugging.

@@ -120,6 +120,10 @@ func (f *fixture) do(t *testing.T, method, path, body string, headers ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Whatever a test asks, the answer is one that the document knows.
+	if err := theContract().check(method, path, response.StatusCode, response.Header, string(text)); err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
 	return &reply{status: response.StatusCode, header: response.Header, text: string(text)}
 }
 

@@ -17,7 +17,7 @@ type scheduleDocument struct {
 	Namespace   string            `json:"namespace" required:"false" default:"default" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"A namespace exists by being used. It never changes."`
 	Name        string            `json:"name" minLength:"1" maxLength:"120" example:"nightly-report" doc:"Unique in its namespace."`
 	Description string            `json:"description" required:"false" maxLength:"4096"`
-	Labels      map[string]string `json:"labels" required:"false"`
+	Labels      map[string]string `json:"labels" required:"false" doc:"At most 64, with keys and values of at most 253 characters."`
 	Spec        specDocument      `json:"spec"`
 	Job         jobDocument       `json:"job"`
 
@@ -44,6 +44,7 @@ type scheduleDocument struct {
 // TransformSchema is huma.SchemaTransformer.
 func (scheduleDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	s.Properties["misfire_grace"].Nullable, s.Properties["overlap_stale_after"].Nullable = true, true
+	describeLabels(s.Properties["labels"])
 	s.Examples = []any{json.RawMessage(`{
 		"name": "nightly-report",
 		"labels": {"team": "growth"},
@@ -53,12 +54,20 @@ func (scheduleDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.S
 	return s
 }
 
+// describeLabels adds the limits that a tag of a field can't hold.
+func describeLabels(s *huma.Schema) {
+	longest := schedule.MaxLabelLength
+	s.MaxProperties = new(schedule.MaxLabels)
+	s.AdditionalProperties = &huma.Schema{Type: huma.TypeString, MaxLength: &longest}
+	s.Extensions = map[string]any{"propertyNames": map[string]any{"minLength": 1, "maxLength": longest}}
+}
+
 // specDocument is a spec in JSON.
 type specDocument struct {
 	Cron     *string    `json:"cron,omitempty" required:"false" maxLength:"256" example:"0 3 * * 1-5" doc:"5 fields, or 6 with leading seconds, or a nickname such as @daily."`
 	Every    *duration  `json:"every,omitempty" required:"false" doc:"Elapsed time, from 1s, counted from start_at, else from the creation."`
 	At       *time.Time `json:"at,omitempty" required:"false" doc:"A single instant. One that has passed is due at once."`
-	Timezone string     `json:"timezone" required:"false" default:"UTC" example:"Asia/Tokyo" doc:"The IANA zone that cron is read in."`
+	Timezone string     `json:"timezone" required:"false" minLength:"1" default:"UTC" example:"Asia/Tokyo" doc:"The IANA zone that cron is read in."`
 	StartAt  *time.Time `json:"start_at" required:"false" doc:"Inclusive."`
 	EndAt    *time.Time `json:"end_at" required:"false" doc:"Exclusive."`
 	Jitter   duration   `json:"jitter" required:"false" doc:"The most by which each run is delayed: for one run always by the same."`
@@ -74,15 +83,17 @@ type specDocument struct {
 type jobDocument struct {
 	Kind        string          `json:"kind" minLength:"1" maxLength:"127" example:"webhook" doc:"Any kind of River job, also one that other programs work."`
 	Args        json.RawMessage `json:"args" required:"false" doc:"A JSON object, at most 64 KiB."`
-	Queue       string          `json:"queue" required:"false" default:"default"`
+	Queue       string          `json:"queue" required:"false" minLength:"1" maxLength:"64" pattern:"^[a-z0-9]+([_|\\-]?[a-z0-9]+)*$" default:"default"`
 	Priority    int             `json:"priority" required:"false" minimum:"1" maximum:"4" default:"1" doc:"1 is the most urgent."`
 	MaxAttempts int             `json:"max_attempts" required:"false" minimum:"1" maximum:"32767" default:"25"`
-	Tags        []string        `json:"tags" required:"false" nullable:"false"`
+	Tags        []string        `json:"tags" required:"false" nullable:"false" maxItems:"50" doc:"Of the River job, each of 3 to 255 characters."`
 }
 
 // TransformSchema is huma.SchemaTransformer.
 func (jobDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	s.Properties["args"].Type, s.Properties["args"].AdditionalProperties = huma.TypeObject, true
+	longest := schedule.MaxTagLength
+	s.Properties["tags"].Items = &huma.Schema{Type: huma.TypeString, MaxLength: &longest, Pattern: `^\w[\w-]+\w$`, Examples: []any{"nightly"}}
 	return s
 }
 

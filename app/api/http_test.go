@@ -323,7 +323,10 @@ func TestWhatIsGivenIsServedBeside(t *testing.T) {
 type document struct {
 	OpenAPI    string
 	Paths      map[string]map[string]operation
-	Components struct{ Schemas map[string]schema }
+	Components struct {
+		Schemas   map[string]schema
+		Responses map[string]response
+	}
 }
 
 type operation struct {
@@ -337,9 +340,12 @@ type operation struct {
 		Required bool
 		Content  map[string]struct{ Schema schema }
 	}
-	Responses map[string]struct {
-		Content map[string]struct{ Schema schema }
-	}
+	Responses map[string]response
+}
+
+type response struct {
+	Ref     string `json:"$ref"`
+	Content map[string]struct{ Schema schema }
 }
 
 type schema struct {
@@ -373,6 +379,9 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 				t.Errorf("%s %s is described as %+v", method, path, o)
 			}
 			for status, response := range o.Responses {
+				if name, ok := strings.CutPrefix(response.Ref, "#/components/responses/"); ok {
+					response = d.Components.Responses[name]
+				}
 				if _, isProblem := response.Content["application/problem+json"]; isProblem != (status >= "400") && path != "/readyz" {
 					t.Errorf("%s %s: %s is %v", method, path, status, response.Content)
 				}
@@ -422,7 +431,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 
 	// Whatever an answer holds is described.
 	o := f.get(t, "name:nightly-report")
-	for name, part := range map[string]object{"ScheduleDocument": o, "SpecDocument": o.at("spec").(map[string]any), "JobDocument": o.at("job").(map[string]any)} {
+	for name, part := range map[string]object{"Schedule": o, "Spec": o.at("spec").(map[string]any), "Job": o.at("job").(map[string]any)} {
 		for field, value := range part {
 			described, ok := d.Components.Schemas[name].Properties[field]
 			if !ok {

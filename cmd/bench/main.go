@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return fmt.Errorf("-rows: %w", err)
 	}
 
-	b := &bench{iterations: *iterations, short: *iterations == 1, progress: progress, begun: time.Now()}
+	b := &bench{iterations: *iterations, short: *iterations == 1, progress: progress, begun: time.Now(), full: map[string]bool{}}
 	if err := b.start(ctx); err != nil {
 		return errors.Join(err, b.stop())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -47,6 +48,13 @@ var (
 		note: "From the return of the insert's commit to the first line of the worker, in another River client. " +
 			"Idle: one job every 250 ms. Busy: one every 20 ms. Burst: 1,000 at once.",
 		columns: late,
+	}
+	overHTTP = &group{
+		key: "api", title: "API",
+		note: "A `riverbeat serve` process with the role api, asked over HTTP, beside the very statements that it sends for the same requests, sent again " +
+			"by a program that does nothing else: one connection a client, on a copy of the same database. Read one is GET, edit PATCH of a description, create POST. " +
+			"Client, server and PostgreSQL share the machine's cores.",
+		columns: []column{{"rate", "requests/s", 0}, {"bare", "its SQL alone/s", 0}, {"share", "%", 0}, {"p50", "p50 ms", 2}, {"p99", "p99 ms", 2}},
 	}
 	changed = &group{
 		key: "changed", title: "Changed → enqueued",
@@ -144,5 +152,22 @@ func (b *bench) rows() []row {
 	add(changed, "riverbeat", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverbeatChanged(ctx, changes) })
 	add(changed, "River's periodic jobs", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverChanged(ctx, changes) })
 	add(changed, "asynq's manager, which reads every second", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.asynqChanged(ctx, changes) })
+
+	n := 1_000_000
+	if b.short {
+		n = 1_000
+	}
+	for i, a := range askings {
+		for _, clients := range []int{1, 8} {
+			if b.short && (clients == 1) != (i%2 == 0) {
+				continue
+			}
+			name := fmt.Sprintf("%s, %d clients", a.name, clients)
+			if clients == 1 {
+				name = a.name + ", 1 client"
+			}
+			add(overHTTP, name, n, min(b.iterations, 3), func(ctx context.Context, b *bench) (figures, error) { return b.apiRate(ctx, a, n, clients) })
+		}
+	}
 	return rows
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,8 @@ type bench struct {
 	admin    *pgxpool.Pool // the database postgres
 	version  string        // PostgreSQL's
 	clones   int
-	patience int // what lead is multiplied by
+	full     map[string]bool // databases with schedules that others are copied from
+	patience int             // what lead is multiplied by
 }
 
 // settings are PostgreSQL's defaults but for two: commit timestamps are how
@@ -176,19 +178,27 @@ func freePort(ctx context.Context) (string, error) {
 	return port, err
 }
 
-// scheduler is a `riverbeat serve` process with the role scheduler.
-type scheduler struct {
+// server is a `riverbeat serve` process.
+type server struct {
 	*child
+	base  string        // of its HTTP server
 	start time.Duration // from exec to ready
 }
 
 // serve starts a scheduler on the database and waits until it is ready.
-func (b *bench) serve(ctx context.Context, url string) (*scheduler, error) {
+func (b *bench) serve(ctx context.Context, url string) (*server, error) {
+	return b.serveRoles(ctx, url, "scheduler")
+}
+
+func (b *bench) serveRoles(ctx context.Context, url, roles string) (*server, error) {
 	addr := make(chan string, 1)
 	begun := time.Now()
 	c, err := startChild(ctx, []string{
-		"DATABASE_URL=" + url, "REDIS_URL=" + b.redisURL, "RIVERBEAT_ADDR=127.0.0.1:0", "RIVERBEAT_ROLES=scheduler",
+		"DATABASE_URL=" + url, "REDIS_URL=" + b.redisURL, "RIVERBEAT_ADDR=127.0.0.1:0", "RIVERBEAT_ROLES=" + roles,
 	}, func(line []byte) {
+		if bytes.Contains(line, []byte(`"msg":"request"`)) {
+			return // there are thousands
+		}
 		var said struct {
 			Level string `json:"level"`
 			Addr  string `json:"addr"`
@@ -209,18 +219,17 @@ func (b *bench) serve(ctx context.Context, url string) (*scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scheduler{child: c}
-	var base string
+	s := &server{child: c}
 	err = c.waitUntil(ctx, func() bool {
-		if base == "" {
+		if s.base == "" {
 			select {
 			case a := <-addr:
-				base = "http://" + a
+				s.base = "http://" + a
 			default:
 				return false
 			}
 		}
-		return isReady(ctx, base)
+		return isReady(ctx, s.base)
 	})
 	if err != nil {
 		return nil, errors.Join(err, c.stop())

@@ -57,6 +57,9 @@ type Config struct {
 	JQuantsURL     string
 	JQuantsToken   string
 
+	URL   string // of the riverbeat that commands ask
+	Token string // that they send; never a flag, which others would see
+
 	Zoneinfo  string
 	DataDir   string
 	LogLevel  slog.Level
@@ -118,6 +121,7 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.Var(&keyring{&c.EncryptionKeys}, "encryption-keys", "id:key pairs, separated by commas, whose keys are 32 bytes in base64: the first encrypts the secrets of webhooks, all decrypt them (default: no secrets)")
 	f.StringVar(&c.JQuantsURL, "jquants-url", "", "base URL of the J-Quants-style API that listed_info jobs fetch from")
 	f.StringVar(&c.JQuantsToken, "jquants-token", "", "bearer token for jquants-url")
+	f.StringVar(&c.URL, "url", "http://127.0.0.1:8080", "where the commands that go over HTTP, such as schedule, find riverbeat")
 	f.StringVar(&c.Zoneinfo, "zoneinfo", "", "folder or zip file of time zone data, used when they are newer than the system's and the built-in ones")
 	f.StringVar(&c.DataDir, "data-dir", "", "where 'riverbeat dev' keeps its PostgreSQL (default: /var/lib/riverbeat as root, else ~/.local/share/riverbeat)")
 	f.Var((*logLevel)(&c.LogLevel), "log-level", "debug, info, warn or error")
@@ -144,6 +148,8 @@ func (c *Config) fromEnvironment(f *pflag.FlagSet, environ []string) error {
 		name, value, _ := strings.Cut(entry, "=")
 		values[name] = value
 	}
+	c.Token = values[variable("token")]
+	delete(values, variable("token"))
 	var wrong []error
 	f.VisitAll(func(flag *pflag.Flag) {
 		name := variable(flag.Name)

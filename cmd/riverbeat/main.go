@@ -23,8 +23,13 @@ import (
 
 // Exit codes, beside 0 and 1.
 const (
-	exitUsage  = 2
-	exitConfig = 78 // sysexits.h: EX_CONFIG
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitForbidden   = 5
+	exitUnavailable = 6
+	exitBadInput    = 65 // sysexits.h: EX_DATAERR
+	exitConfig      = 78 // sysexits.h: EX_CONFIG
 
 	exitInterrupted = 130 // by a second signal
 )
@@ -63,9 +68,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return exitConfig
 	case errors.As(err, &usage):
 		return exitUsage
-	default:
-		return 1
 	}
+	if code, known := exitCodeOf(err); known {
+		return code
+	}
+	return 1
 }
 
 // usageError is a command line that can't be understood.
@@ -112,7 +119,7 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	p.config.flags(root.PersistentFlags())
-	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.healthCommand(), p.operationsCommand())
+	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.scheduleCommand(), p.healthCommand(), p.operationsCommand())
 	return root
 }
 
