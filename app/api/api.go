@@ -153,7 +153,8 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 	op.BodyReadTimeout = 15 * time.Second
 	if scope, none := scopeOf(&op); !none {
 		op.Security = needs(scope)
-		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests)
+		// 404: a namespace that the token doesn't see.
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests)
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
@@ -166,6 +167,14 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 		}
 		return out, nil
 	})
+}
+
+// alsoCreates says that a PUT may have made what it names.
+func (a *api) alsoCreates(path string) {
+	responses := a.huma.OpenAPI().Paths[path].Put.Responses
+	created := *responses["200"]
+	created.Description = http.StatusText(http.StatusCreated)
+	responses["201"] = &created
 }
 
 // refuseLarge refuses a body that says it is too large before any of it is read: what

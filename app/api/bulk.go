@@ -61,9 +61,13 @@ func parseSelector(text string) (schedule.Selector, error) {
 	return sel, nil
 }
 
+// SelectionFields are a selection in another document: Huma passes over what isn't
+// exported.
+type SelectionFields = selectionDocument
+
 // pauseAllDocument is which schedules are to be paused, and why.
 type pauseAllDocument struct {
-	selectionDocument
+	SelectionFields
 	Reason string `json:"reason" required:"false" maxLength:"1000"`
 }
 

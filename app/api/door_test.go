@@ -541,7 +541,7 @@ func TestTokensAreMadeShownOnceListedAndRevoked(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.as(t, admin, "GET", "/openapi.json", "").text), &d); err != nil {
 		t.Fatal(err)
 	}
-	g.as(t, admin, "POST", "/v1/tokens", string(d.Components.Schemas["TokenDocument"].Examples[0])).want(t, 201)
+	g.as(t, admin, "POST", "/v1/tokens", string(d.Components.Schemas["Token"].Examples[0])).want(t, 201)
 	for body, fields := range map[string][]string{
 		`{}`: {"name", "scopes"}, `{"name": "a\u0000", "scopes": ["root"]}`: {"name", "scopes"}, `{"name": "n", "scopes": ["read"], "namespaces": []}`: {"namespaces"},
 		`{"name": "n", "scopes": ["read"], "namespaces": ["A"], "kinds": [""], "queues": ["a b"]}`: {"kinds", "namespaces", "queues"},

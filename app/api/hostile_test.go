@@ -16,9 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/net/http/httpguts"
 	"pgregory.net/rapid"
 
+	"github.com/riverbeat/riverbeat/app"
+	"github.com/riverbeat/riverbeat/db"
 	"github.com/riverbeat/riverbeat/db/dbtest"
 )
 
@@ -301,7 +304,7 @@ func (c *contract) furnish(ctx context.Context, handler http.Handler) error {
 func TestWhateverIsSentTheAnswerIsOneThatTheDocumentKnows(t *testing.T) {
 	t.Parallel()
 	f, c := setup(t), theContract()
-	handler := f.server.Config.Handler
+	handler := entitled(t, f.pool, f.server.Config.Handler)
 	statuses := map[int]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		if err := c.furnish(t.Context(), handler); err != nil {
@@ -337,6 +340,20 @@ func TestWhateverIsSentTheAnswerIsOneThatTheDocumentKnows(t *testing.T) {
 	}
 }
 
+// entitled has every request that brings no token bring one that may do everything.
+func entitled(t testing.TB, pool *pgxpool.Pool, next http.Handler) http.Handler {
+	_, secret, err := newService(t, pool, nil).CreateToken(operator(t), app.Token{Name: "all", Scopes: []string{"read", "write", "admin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header["Authorization"] == nil {
+			r.Header.Set("Authorization", "Bearer "+secret)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // FuzzRequest lets a fuzzer choose everything of a request.
 func FuzzRequest(f *testing.F) {
 	c := theContract()
@@ -354,7 +371,8 @@ func FuzzRequest(f *testing.F) {
 		body := hostileJSON[i%len(hostileJSON)]
 		f.Add(uint8(seeds.IntN(len(c.operations))), "/v1/schedules/"+url.PathEscape(text)+"?namespace="+url.QueryEscape(text), `"1"`, "application/json", []byte(body))
 	}
-	handler := New(Config{Service: newService(f, dbtest.Pool(f), nil), Log: discard()})
+	pool := dbtest.Pool(f)
+	handler := entitled(f, pool, New(Config{Service: newService(f, pool, nil), Door: app.NewDoor(db.NewStore(pool), false, discard()), Log: discard()}))
 	if err := c.furnish(context.Background(), handler); err != nil {
 		f.Fatal(err)
 	}

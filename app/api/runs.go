@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,7 +80,11 @@ type runDocument struct {
 }
 
 // TransformSchema is huma.SchemaTransformer.
-func (runDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+func (runDocument) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	// One that may be null can't be a reference.
+	job := huma.SchemaFromType(r, reflect.TypeFor[jobStanding]())
+	job.Nullable, job.Description = true, s.Properties["job"].Description
+	s.Properties["job"] = job
 	s.Properties["args"].Type, s.Properties["args"].AdditionalProperties = huma.TypeObject, true
 	return s
 }

@@ -40,6 +40,7 @@ func (a *api) secretRoutes() {
 			"Otherwise it is the same as to put a value.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 412, 413, 415, 422, 503},
 	}, a.generateSecret)
+	a.alsoCreates(secretPath)
 	a.huma.OpenAPI().Paths[secretPath].Post.RequestBody.Required = false
 	handle(a, huma.Operation{
 		OperationID: "delete-secret", Method: http.MethodDelete, Path: secretPath, Tags: tags, Security: needs(app.ScopeAdmin),
@@ -92,8 +93,11 @@ func (d graceDocument) grace() time.Duration {
 // valueDocument is a value to put.
 type valueDocument struct {
 	Value string `json:"value" writeOnly:"true" minLength:"1" maxLength:"8192" doc:"To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as \"Bearer …\"."`
-	graceDocument
+	GraceFields
 }
+
+// GraceFields are a grace in another document: Huma passes over what isn't exported.
+type GraceFields = graceDocument
 
 // TransformSchema is huma.SchemaTransformer.
 func (valueDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {

@@ -60,8 +60,11 @@ func (tokenDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 // newTokenDocument is a token that was just made.
 type newTokenDocument struct {
 	Token string `json:"token" example:"rb_7Qm2x…" doc:"The token itself. It is shown this once."`
-	tokenDocument
+	TokenFields
 }
+
+// TokenFields are a token's document in another's: Huma passes over what isn't exported.
+type TokenFields = tokenDocument
 
 func toTokenDocument(t *app.Token) tokenDocument {
 	d := tokenDocument{
@@ -98,7 +101,7 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*newTokenA
 	}
 	return &newTokenAnswer{
 		Location: "/v1/tokens/" + created.ID.String(), CacheControl: "no-store",
-		Body: newTokenDocument{Token: secret, tokenDocument: toTokenDocument(created)},
+		Body: newTokenDocument{Token: secret, TokenFields: toTokenDocument(created)},
 	}, nil
 }
 

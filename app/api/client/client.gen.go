@@ -80,36 +80,42 @@ func (e InForcePath) Valid() bool {
 	}
 }
 
-// Defines values for JobStandingState.
+// Defines values for NewTokenScopes.
 const (
-	JobStandingStateAvailable JobStandingState = "available"
-	JobStandingStateCancelled JobStandingState = "cancelled"
-	JobStandingStateCompleted JobStandingState = "completed"
-	JobStandingStateDiscarded JobStandingState = "discarded"
-	JobStandingStatePending   JobStandingState = "pending"
-	JobStandingStateRetryable JobStandingState = "retryable"
-	JobStandingStateRunning   JobStandingState = "running"
-	JobStandingStateScheduled JobStandingState = "scheduled"
+	NewTokenScopesAdmin NewTokenScopes = "admin"
+	NewTokenScopesRead  NewTokenScopes = "read"
+	NewTokenScopesWrite NewTokenScopes = "write"
 )
 
-// Valid indicates whether the value is a known member of the JobStandingState enum.
-func (e JobStandingState) Valid() bool {
+// Valid indicates whether the value is a known member of the NewTokenScopes enum.
+func (e NewTokenScopes) Valid() bool {
 	switch e {
-	case JobStandingStateAvailable:
+	case NewTokenScopesAdmin:
 		return true
-	case JobStandingStateCancelled:
+	case NewTokenScopesRead:
 		return true
-	case JobStandingStateCompleted:
+	case NewTokenScopesWrite:
 		return true
-	case JobStandingStateDiscarded:
+	default:
+		return false
+	}
+}
+
+// Defines values for NewTokenState.
+const (
+	NewTokenStateExpired NewTokenState = "expired"
+	NewTokenStateRevoked NewTokenState = "revoked"
+	NewTokenStateValid   NewTokenState = "valid"
+)
+
+// Valid indicates whether the value is a known member of the NewTokenState enum.
+func (e NewTokenState) Valid() bool {
+	switch e {
+	case NewTokenStateExpired:
 		return true
-	case JobStandingStatePending:
+	case NewTokenStateRevoked:
 		return true
-	case JobStandingStateRetryable:
-		return true
-	case JobStandingStateRunning:
-		return true
-	case JobStandingStateScheduled:
+	case NewTokenStateValid:
 		return true
 	default:
 		return false
@@ -170,6 +176,42 @@ func (e ReadyzAnswerStatus) Valid() bool {
 	case Ok:
 		return true
 	case Unavailable:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunJobState.
+const (
+	RunJobStateAvailable RunJobState = "available"
+	RunJobStateCancelled RunJobState = "cancelled"
+	RunJobStateCompleted RunJobState = "completed"
+	RunJobStateDiscarded RunJobState = "discarded"
+	RunJobStatePending   RunJobState = "pending"
+	RunJobStateRetryable RunJobState = "retryable"
+	RunJobStateRunning   RunJobState = "running"
+	RunJobStateScheduled RunJobState = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the RunJobState enum.
+func (e RunJobState) Valid() bool {
+	switch e {
+	case RunJobStateAvailable:
+		return true
+	case RunJobStateCancelled:
+		return true
+	case RunJobStateCompleted:
+		return true
+	case RunJobStateDiscarded:
+		return true
+	case RunJobStatePending:
+		return true
+	case RunJobStateRetryable:
+		return true
+	case RunJobStateRunning:
+		return true
+	case RunJobStateScheduled:
 		return true
 	default:
 		return false
@@ -310,19 +352,19 @@ func (e SpecOnExcluded) Valid() bool {
 
 // Defines values for TokenScopes.
 const (
-	Admin TokenScopes = "admin"
-	Read  TokenScopes = "read"
-	Write TokenScopes = "write"
+	TokenScopesAdmin TokenScopes = "admin"
+	TokenScopesRead  TokenScopes = "read"
+	TokenScopesWrite TokenScopes = "write"
 )
 
 // Valid indicates whether the value is a known member of the TokenScopes enum.
 func (e TokenScopes) Valid() bool {
 	switch e {
-	case Admin:
+	case TokenScopesAdmin:
 		return true
-	case Read:
+	case TokenScopesRead:
 		return true
-	case Write:
+	case TokenScopesWrite:
 		return true
 	default:
 		return false
@@ -331,19 +373,19 @@ func (e TokenScopes) Valid() bool {
 
 // Defines values for TokenState.
 const (
-	Expired TokenState = "expired"
-	Revoked TokenState = "revoked"
-	Valid   TokenState = "valid"
+	TokenStateExpired TokenState = "expired"
+	TokenStateRevoked TokenState = "revoked"
+	TokenStateValid   TokenState = "valid"
 )
 
 // Valid indicates whether the value is a known member of the TokenState enum.
 func (e TokenState) Valid() bool {
 	switch e {
-	case Expired:
+	case TokenStateExpired:
 		return true
-	case Revoked:
+	case TokenStateRevoked:
 		return true
-	case Valid:
+	case TokenStateValid:
 		return true
 	default:
 		return false
@@ -925,32 +967,6 @@ type Job struct {
 	Tags []string `json:"tags,omitempty"`
 }
 
-// JobStanding defines model for JobStanding.
-type JobStanding struct {
-	// Attempt The last one that began; 0: none has.
-	Attempt int64 `json:"attempt"`
-
-	// AttemptedAt When that one began.
-	AttemptedAt *time.Time `json:"attempted_at"`
-
-	// DurationSeconds How long the last attempt of a finished job took.
-	DurationSeconds *float64 `json:"duration_seconds"`
-
-	// Error Of the last attempt that failed, its first 1,024 bytes.
-	Error string `json:"error"`
-
-	// FinalizedAt When the job was completed, cancelled or discarded.
-	FinalizedAt *time.Time `json:"finalized_at"`
-	MaxAttempts int64      `json:"max_attempts"`
-
-	// OutputStatus The status in the output that the job recorded: of a webhook, that of the answer.
-	OutputStatus *int64           `json:"output_status"`
-	State        JobStandingState `json:"state"`
-}
-
-// JobStandingState defines model for JobStanding.State.
-type JobStandingState string
-
 // LivezAnswer defines model for LivezAnswer.
 type LivezAnswer struct {
 	Status string `json:"status"`
@@ -958,9 +974,44 @@ type LivezAnswer struct {
 
 // NewToken defines model for NewToken.
 type NewToken struct {
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// ExpiresAt null: never.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Hint The first characters of the token, to know it by.
+	Hint *string             `json:"hint,omitempty"`
+	ID   *openapi_types.UUID `json:"id,omitempty"`
+
+	// Kinds Of the jobs of schedules that it writes, runs and resumes; null: any.
+	Kinds []string `json:"kinds,omitempty"`
+
+	// LastUsedAt To about a minute; null: never.
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+
+	// Name For people; need not be unique.
+	Name string `json:"name"`
+
+	// Namespaces Outside of these there is nothing for it; null: all.
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// Queues Of the same; null: any.
+	Queues    []string   `json:"queues,omitempty"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+
+	// Scopes Each is its own: write doesn't hold read. admin is for tokens, River UI and metrics.
+	Scopes []NewTokenScopes `json:"scopes"`
+	State  *NewTokenState   `json:"state,omitempty"`
+
 	// Token The token itself. It is shown this once.
 	Token string `json:"token"`
 }
+
+// NewTokenScopes defines model for NewToken.Scopes.
+type NewTokenScopes string
+
+// NewTokenState defines model for NewToken.State.
+type NewTokenState string
 
 // Path defines model for Path.
 type Path struct {
@@ -986,7 +1037,18 @@ type Pause struct {
 
 // PauseAll defines model for PauseAll.
 type PauseAll struct {
-	Reason *string `json:"reason,omitempty"`
+	// All Must be true where neither namespace nor selector is given: every schedule is meant.
+	All *bool `json:"all,omitempty"`
+
+	// DryRun Only say how many it would be.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Namespace Of all namespaces when it is left out.
+	Namespace *string `json:"namespace,omitempty"`
+	Reason    *string `json:"reason,omitempty"`
+
+	// Selector By labels, in the form of Kubernetes.
+	Selector *string `json:"selector,omitempty"`
 }
 
 // Pending defines model for Pending.
@@ -1089,7 +1151,27 @@ type Run struct {
 	ID openapi_types.UUID `json:"id"`
 
 	// Job How the River job stands; null: there is none, or River has removed it.
-	Job JobStanding `json:"job"`
+	Job *struct {
+		// Attempt The last one that began; 0: none has.
+		Attempt int64 `json:"attempt"`
+
+		// AttemptedAt When that one began.
+		AttemptedAt *time.Time `json:"attempted_at"`
+
+		// DurationSeconds How long the last attempt of a finished job took.
+		DurationSeconds *float64 `json:"duration_seconds"`
+
+		// Error Of the last attempt that failed, its first 1,024 bytes.
+		Error string `json:"error"`
+
+		// FinalizedAt When the job was completed, cancelled or discarded.
+		FinalizedAt *time.Time `json:"finalized_at"`
+		MaxAttempts int64      `json:"max_attempts"`
+
+		// OutputStatus The status in the output that the job recorded: of a webhook, that of the answer.
+		OutputStatus *int64      `json:"output_status"`
+		State        RunJobState `json:"state"`
+	} `json:"job"`
 
 	// JobID Of the River job.
 	JobID        *string            `json:"job_id"`
@@ -1108,6 +1190,9 @@ type Run struct {
 	// Why Why it was skipped or missed.
 	Why string `json:"why"`
 }
+
+// RunJobState defines model for Run.Job.State.
+type RunJobState string
 
 // RunOutcome defines model for Run.Outcome.
 type RunOutcome string
@@ -1354,6 +1439,9 @@ type TokensAnswer struct {
 
 // Value defines model for Value.
 type Value struct {
+	// Grace How long the value before goes on signing, at most 720h; 24h when it is left out. 0s ends it at once.
+	Grace *string `json:"grace,omitempty"`
+
 	// Value To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as "Bearer …".
 	Value *string `json:"value,omitempty"`
 }
@@ -7603,18 +7691,32 @@ type PutAlertResponse200Headers struct {
 	ETag *string
 }
 
+// PutAlertResponse201Headers the declared response headers of an HTTP 201 response for PutAlert
+type PutAlertResponse201Headers struct {
+	ETag *string
+}
+
 type PutAlertResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Alert
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Alert
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *PutAlertResponse200Headers
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *PutAlertResponse201Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r PutAlertResponse) GetJSON200() *Alert {
 	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r PutAlertResponse) GetJSON201() *Alert {
+	return r.JSON201
 }
 
 // GetBody returns the raw response body bytes
@@ -9124,18 +9226,33 @@ type PutSecretResponse200Headers struct {
 	ETag         *string
 }
 
+// PutSecretResponse201Headers the declared response headers of an HTTP 201 response for PutSecret
+type PutSecretResponse201Headers struct {
+	CacheControl *string
+	ETag         *string
+}
+
 type PutSecretResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Secret
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Secret
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *PutSecretResponse200Headers
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *PutSecretResponse201Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r PutSecretResponse) GetJSON200() *Secret {
 	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r PutSecretResponse) GetJSON201() *Secret {
+	return r.JSON201
 }
 
 // GetBody returns the raw response body bytes
@@ -10367,6 +10484,13 @@ func ParsePutAlertResponse(rsp *http.Response) (*PutAlertResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Alert
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
 	}
 
 	switch {
@@ -10380,6 +10504,16 @@ func ParsePutAlertResponse(rsp *http.Response) (*PutAlertResponse, error) {
 			headers.ETag = &value
 		}
 		response.Headers200 = &headers
+	case rsp.StatusCode == 201:
+		var headers PutAlertResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers201 = &headers
 	}
 
 	return response, nil
@@ -11557,6 +11691,13 @@ func ParsePutSecretResponse(rsp *http.Response) (*PutSecretResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Secret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
 	}
 
 	switch {
@@ -11577,6 +11718,23 @@ func ParsePutSecretResponse(rsp *http.Response) (*PutSecretResponse, error) {
 			headers.ETag = &value
 		}
 		response.Headers200 = &headers
+	case rsp.StatusCode == 201:
+		var headers PutSecretResponse201Headers
+		if values := rsp.Header.Values("Cache-Control"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cache-Control", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CacheControl = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers201 = &headers
 	}
 
 	return response, nil
