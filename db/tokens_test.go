@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
 	"github.com/riverbeat/riverbeat/db/dbtest"
