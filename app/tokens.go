@@ -146,9 +146,9 @@ func checkToken(t *Token) error {
 	if len(t.Scopes) == 0 {
 		add("scopes", "must name at least one of read, write and admin")
 	}
-	for _, scope := range t.Scopes {
+	for i, scope := range t.Scopes {
 		if !slices.Contains(AllScopes, Scope(scope)) {
-			add("scopes", "must be of read, write and admin")
+			add(fmt.Sprintf("scopes.%d", i), "must be of read, write and admin")
 		}
 	}
 	list := func(field string, entries *[]string, valid func(string) bool, rule string) {

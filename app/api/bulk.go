@@ -29,7 +29,7 @@ func (a *api) bulkRoutes() {
 // selectionDocument says which schedules are meant, in JSON.
 type selectionDocument struct {
 	Namespace string `json:"namespace" required:"false" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" doc:"Of all namespaces when it is left out."`
-	Selector  string `json:"selector" required:"false" maxLength:"4096" example:"team=growth,tier in (1,2),!retired" doc:"By labels, in the form of Kubernetes."`
+	Selector  string `json:"selector" required:"false" example:"team=growth,tier in (1,2),!retired" doc:"By labels, in the form of Kubernetes; at most 4,096 bytes."`
 	All       bool   `json:"all" required:"false" doc:"Must be true where neither namespace nor selector is given: every schedule is meant."`
 	DryRun    bool   `json:"dry_run" required:"false" doc:"Only say how many it would be."`
 }
@@ -78,7 +78,7 @@ func (pauseAllDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.S
 }
 
 // resumeAllDocument is which schedules are to be resumed.
-type resumeAllDocument struct{ selectionDocument }
+type resumeAllDocument struct{ SelectionFields }
 
 // TransformSchema is huma.SchemaTransformer.
 func (resumeAllDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {

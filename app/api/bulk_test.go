@@ -62,6 +62,6 @@ func TestAllThatANamespaceOrASelectorNamesArePausedAndResumedAtOnce(t *testing.T
 		}
 		f.do(t, "POST", "/v1/schedules/"+verb, "").refused(t, http.StatusBadRequest)
 	}
-	f.do(t, "POST", "/v1/schedules/pause", `{"all": true, "reason": "`+strings.Repeat("x", 1001)+`"}`).refused(t, http.StatusUnprocessableEntity, "pause_reason")
+	f.do(t, "POST", "/v1/schedules/pause", `{"all": true, "reason": "`+strings.Repeat("x", 1001)+`"}`).refused(t, http.StatusUnprocessableEntity, "reason")
 	equal(t, "stored", f.stored(t), stored)
 }

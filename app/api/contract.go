@@ -84,6 +84,7 @@ func (a *api) describe() {
 	doc.Info.License = &huma.License{Name: "MIT", URL: "https://opensource.org/license/mit"}
 	doc.Servers = []*huma.Server{{URL: "/", Description: "The one that serves this document"}}
 	doc.Components.Responses = map[string]*huma.Response{}
+	delete(doc.Components.Schemas.Map(), "JobStanding") // it stands where it is used, since it may be null
 	e := examples{schemas: doc.Components.Schemas.Map()}
 	tags := map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {

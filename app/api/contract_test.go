@@ -423,6 +423,7 @@ func (a *reply) reasons(t *testing.T, field string) (list []string) {
 func TestTheLimitsOfTheDocumentAreTheServers(t *testing.T) {
 	t.Parallel()
 	f, c := setup(t), theContract()
+	f.server.Config.Handler = entitled(t, f.pool, f.server.Config.Handler) // it makes tokens
 	send := func(o *describedOperation, path string, document any, contentType string) *reply {
 		text, err := json.Marshal(document)
 		if err != nil {

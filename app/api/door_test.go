@@ -543,7 +543,7 @@ func TestTokensAreMadeShownOnceListedAndRevoked(t *testing.T) {
 	}
 	g.as(t, admin, "POST", "/v1/tokens", string(d.Components.Schemas["Token"].Examples[0])).want(t, 201)
 	for body, fields := range map[string][]string{
-		`{}`: {"name", "scopes"}, `{"name": "a\u0000", "scopes": ["root"]}`: {"name", "scopes"}, `{"name": "n", "scopes": ["read"], "namespaces": []}`: {"namespaces"},
+		`{}`: {"name", "scopes"}, `{"name": "a\u0000", "scopes": ["root"]}`: {"name", "scopes.0"}, `{"name": "n", "scopes": ["read"], "namespaces": []}`: {"namespaces"},
 		`{"name": "n", "scopes": ["read"], "namespaces": ["A"], "kinds": [""], "queues": ["a b"]}`: {"kinds", "namespaces", "queues"},
 		`{"name": "n", "scopes": ["read"], "expires_at": "2001-01-01T00:00:00Z"}`:                  {"expires_at"},
 		`{"name": "n", "scopes": ["read"], "expires_at": "9999-01-01T00:00:00Z"}`:                  {"expires_at"},

@@ -92,7 +92,7 @@ func (d graceDocument) grace() time.Duration {
 
 // valueDocument is a value to put.
 type valueDocument struct {
-	Value string `json:"value" writeOnly:"true" minLength:"1" maxLength:"8192" doc:"To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as \"Bearer …\"."`
+	Value string `json:"value" writeOnly:"true" minLength:"1" doc:"At most 8,192 bytes. To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as \"Bearer …\"."`
 	GraceFields
 }
 

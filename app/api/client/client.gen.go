@@ -1047,7 +1047,7 @@ type PauseAll struct {
 	Namespace *string `json:"namespace,omitempty"`
 	Reason    *string `json:"reason,omitempty"`
 
-	// Selector By labels, in the form of Kubernetes.
+	// Selector By labels, in the form of Kubernetes; at most 4,096 bytes.
 	Selector *string `json:"selector,omitempty"`
 }
 
@@ -1133,7 +1133,19 @@ type ReadyzAnswer struct {
 type ReadyzAnswerStatus string
 
 // ResumeAll defines model for ResumeAll.
-type ResumeAll = map[string]interface{}
+type ResumeAll struct {
+	// All Must be true where neither namespace nor selector is given: every schedule is meant.
+	All *bool `json:"all,omitempty"`
+
+	// DryRun Only say how many it would be.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Namespace Of all namespaces when it is left out.
+	Namespace *string `json:"namespace,omitempty"`
+
+	// Selector By labels, in the form of Kubernetes; at most 4,096 bytes.
+	Selector *string `json:"selector,omitempty"`
+}
 
 // Run defines model for Run.
 type Run struct {
@@ -1442,7 +1454,7 @@ type Value struct {
 	// Grace How long the value before goes on signing, at most 720h; 24h when it is left out. 0s ends it at once.
 	Grace *string `json:"grace,omitempty"`
 
-	// Value To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as "Bearer …".
+	// Value At most 8,192 bytes. To sign with: whsec_ and 24 to 64 bytes in base64. Otherwise a header's whole value, such as "Bearer …".
 	Value *string `json:"value,omitempty"`
 }
 
