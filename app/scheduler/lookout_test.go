@@ -277,7 +277,7 @@ func TestMoreThanOneLookReadsIsReadInOrder(t *testing.T) {
 INSERT INTO river_job (kind, args, state, finalized_at, max_attempts, metadata)
 SELECT 'noop', '{}', CASE WHEN n % 3 = 0 THEN 'cancelled' WHEN n = 4999 THEN 'completed' ELSE 'discarded' END::river_job_state,
        date_trunc('second', now()) - interval '20 seconds' + (n / 500) * interval '1 second', 1,
-       jsonb_build_object('riverbeat', jsonb_build_object('schedule_id', $1::text))
+       jsonb_build_object('riverbeat', 'schedule_id=' || $1::text)
 FROM generate_series(1, 5000) AS n`, id)
 	w.exec(`
 INSERT INTO river_job (kind, args, state, finalized_at, max_attempts, metadata)
