@@ -160,14 +160,6 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 		cursors, err = tx.Cursors(t.Context(), ids)
 		return err
 	})
-	var runs []schedule.Run
-	for _, one := range ids {
-		runs = append(runs, schedule.Run{
-			ScheduleID: one, ScheduledFor: time.Now(), Namespace: "default", ScheduleName: "some name",
-			Reason: schedule.ReasonSchedule, Outcome: schedule.OutcomeEnqueued, JobID: 1, CreatedAt: time.Now(),
-		})
-	}
-
 	// within has a call made in a transaction that is then undone.
 	within := func(call func(ctx context.Context, tx *db.Tx) error) func(context.Context) error {
 		return func(ctx context.Context) error {
