@@ -367,12 +367,12 @@ func (t *Tail) noted(ctx context.Context, transactions []uint64) (events map[uin
 		return nil, false, nil
 	}
 	type name struct {
-		transaction uint64
-		key         eventKey
+		row uint64
+		key eventKey
 	}
 	told := make(map[name]bool, len(t.events))
 	for _, e := range t.events {
-		told[name{e.Transaction, e.key}] = true
+		told[name{e.Row, e.key}] = true
 	}
 	events = map[uint64][]db.Event{}
 	for _, transaction := range transactions {
@@ -386,11 +386,13 @@ func (t *Tail) noted(ctx context.Context, transactions []uint64) (events map[uin
 		}
 		for _, e := range sight.Events {
 			// What it did on a savepoint has a number of its own, which was passed over: it
-			// is among what nobody was told.
-			if e.Transaction == transaction || e.Transaction < t.now.next && !e.At.Before(t.since) && !told[name{e.Transaction, keyOf(&e)}] {
-				e.Transaction = transaction
-				events[transaction] = append(events[transaction], e)
+			// is among what nobody was told, and isn't another late one's.
+			this := name{e.Row, keyOf(&e)}
+			if e.Row != transaction && (e.Row >= t.now.next || e.At.Before(t.since) || told[this] || slices.Contains(t.now.late, e.Row)) {
+				continue
 			}
+			told[this], e.Transaction = true, transaction
+			events[transaction] = append(events[transaction], e)
 		}
 	}
 	return events, overflow, nil

@@ -29,9 +29,11 @@ const (
 
 // Event is something that happened and is committed.
 type Event struct {
-	// Transaction is the one that it happened in. A savepoint has a number of its
-	// own, greater than that of the transaction around it.
+	// Transaction is the one that it happened in, and Row the number that its row
+	// bears. They are the same here; but a savepoint has a number of its own, greater
+	// than that of the transaction around it, and nothing says of which it is.
 	Transaction  uint64
+	Row          uint64
 	Kind         EventKind
 	ScheduleID   schedule.ID
 	Namespace    string
@@ -180,6 +182,7 @@ func (s *Store) Events(ctx context.Context, from, changes uint64, since time.Tim
 				e.Transaction -= 1 << 32
 			}
 		}
+		e.Row = e.Transaction
 	}
 	sight.Events = slices.DeleteFunc(sight.Events, func(e Event) bool { return e.Transaction < from })
 	return sight, nil
