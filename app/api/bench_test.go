@@ -12,7 +12,8 @@ import (
 // BenchmarkRequest is what a request costs, the database's part included: for
 // profiles. How it compares to the database's part alone, `make bench` says.
 func BenchmarkRequest(b *testing.B) {
-	handler := New(Config{Service: newService(b, dbtest.Pool(b), nil), Log: discard()})
+	pool := dbtest.Pool(b)
+	handler := New(Config{Service: newService(b, pool, nil), Door: openDoor(pool), Log: discard()})
 	send := func(b *testing.B, method, path, body string, want int) {
 		request := httptest.NewRequestWithContext(b.Context(), method, path, strings.NewReader(body))
 		request.Header.Set("Content-Type", "application/json")

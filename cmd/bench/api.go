@@ -191,7 +191,8 @@ func record(ctx context.Context, url string, a asking, ids []string) (list []seq
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	handler := api.New(api.Config{Service: app.NewService(db.NewStore(pool), inserter, app.Config{}), Log: log})
+	store := db.NewStore(pool)
+	handler := api.New(api.Config{Service: app.NewService(store, inserter, app.Config{}), Door: app.NewDoor(store, true, log), Log: log})
 	for i, id := range ids {
 		r := &recording{}
 		q := a.of(i, id, "recorded")
