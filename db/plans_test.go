@@ -270,12 +270,12 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			must(t, err)
 			_, _, err = tx.Troubled(ctx, db.TroubleKey{}, 1000)
 			return err
-		}), "river_job_state_and_finalized_at_index runs_missed_idx cursors_invalid_idx cursors_pkey troubles_pkey", 100},
+		}), "river_job_state_and_finalized_at_index runs_missed_idx cursors_invalid_idx cursors_pkey troubles_pkey", 400},
 	}
 	// Lists by every filter, alone and with another, in every order, of the first page and
 	// of one within.
 	const listIndexes = "schedules_pkey schedules_name_key schedules_name_idx schedules_namespace_idx schedules_kind_idx schedules_updated_at_idx schedules_paused_idx " +
-		"cursors_pkey cursors_fire_at_idx cursors_state_idx cursors_completed_idx cursors_idle_idx schedule_labels_pkey"
+		"cursors_pkey cursors_fire_at_idx cursors_state_idx cursors_completed_idx cursors_idle_idx cursors_invalid_idx schedule_labels_pkey"
 	for name, f := range listFilters {
 		for _, order := range []db.ListOrder{db.OrderID, db.OrderName, db.OrderNextRunAt, db.OrderUpdatedAt} {
 			for _, descending := range []bool{false, true} {

@@ -562,7 +562,7 @@ func TestHealthAsksWhetherItIsReady(t *testing.T) {
 		t.Errorf("of one that is ready it says %d", code)
 	}
 	p.stop()
-	if asked := launch(t, []string{"health", addr}); asked.exitCode() != 1 || asked.times("ask whether it is ready") != 1 {
+	if asked := launch(t, []string{"health", addr}); asked.exitCode() != exitUnavailable || asked.times("ask whether it is ready") != 1 {
 		t.Errorf("of none at all it says %d: %q", asked.exitCode(), asked.log())
 	}
 }
