@@ -214,6 +214,8 @@ export bring
 define vuln
 set -eu
 mkdir -p bin
+# With the Go that go.mod names, where it can be had.
+! GOTOOLCHAIN=auto go version >/dev/null 2>&1 || export GOTOOLCHAIN=auto
 GOBIN="$$PWD/bin" go install $(GOVULNCHECK)
 said=$$(mktemp)
 trap 'rm -f "$$said"' EXIT
