@@ -45,8 +45,8 @@ bench: deps ## Measure, beside its peers and the raw limits, in one run (ITERATI
 	@go run $(BENCHSTAT) -col /by bin/bench.txt
 	@go run ./cmd/bench -iterations $(ITERATIONS) -rows '$(ROWS)' $(BENCHOUT)
 
-bench-peers: ## Say what to type for `make bench` to measure Celery Beat too
-	@echo "apt-get install -y --no-install-recommends python3-celery python3-django-celery-beat python3-psycopg2 python3-redis"
+bench-peers: ## Say what to type for `make bench` to measure Celery Beat and pg_cron too
+	@echo "apt-get install -y --no-install-recommends python3-celery python3-django-celery-beat python3-psycopg2 python3-redis postgresql-15-cron"
 
 soak: deps ## Run 2,000 schedules a second for SOAKTIME=10m over schedulers that are killed, and each fault for FAULTTIME=60s
 	CI=1 go test ./cmd/riverbeat -run 'Soak' -v -timeout 24h -args -soak $(SOAKTIME)

@@ -2,7 +2,9 @@
 schedules are in PostgreSQL and whose tasks go to Redis, where nobody works them."""
 
 import os
+import random
 import sys
+import time
 
 import django
 from django.conf import settings
@@ -48,5 +50,30 @@ def load(n, every):
     )
 
 
+def change(n):
+    """Makes n schedules that are due at once, one after another, and prints after how
+    many milliseconds each one's task was in the queue."""
+    import redis
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+    from django.utils import timezone
+
+    queue = redis.Redis.from_url(os.environ["BENCH_BROKER"])
+    daily = IntervalSchedule.objects.create(every=1, period="days")
+    for i in range(n):
+        time.sleep(random.uniform(0, 5))  # in step with no clock of Beat's
+        PeriodicTask.objects.create(
+            name=f"changed {i}", task="noop", interval=daily, last_run_at=timezone.now() - timezone.timedelta(days=2)
+        )
+        written = time.monotonic()
+        while queue.llen("celery") <= i:
+            if time.monotonic() - written > 60:
+                sys.exit(f"{i} of {n} were enqueued")
+            time.sleep(0.001)
+        print((time.monotonic() - written) * 1000, flush=True)
+
+
 if __name__ == "__main__":
-    load(int(sys.argv[1]), sys.argv[2])
+    if sys.argv[1] == "change":
+        change(int(sys.argv[2]))
+    else:
+        load(int(sys.argv[1]), sys.argv[2])

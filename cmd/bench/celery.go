@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -76,12 +77,20 @@ func (b *bench) withCelery(ctx context.Context, do func(*celery) (figures, error
 
 // load makes n schedules.
 func (c *celery) load(ctx context.Context, n int, every string) error {
-	cmd := exec.CommandContext(ctx, c.python, "-m", "bench_celery", strconv.Itoa(n), every)
+	_, err := c.run(ctx, strconv.Itoa(n), every)
+	return err
+}
+
+// run runs the program and returns what it printed.
+func (c *celery) run(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.python, append([]string{"-m", "bench_celery"}, args...)...)
 	cmd.Env = append(os.Environ(), c.env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("load Celery Beat's schedules: %w\n%s", err, out)
+	var printed, said strings.Builder
+	cmd.Stdout, cmd.Stderr = &printed, &said
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("Celery Beat's schedules: %w\n%s", err, said.String())
 	}
-	return nil
+	return printed.String(), nil
 }
 
 // beat starts Celery Beat.
@@ -173,5 +182,33 @@ func (b *bench) celerySustained(ctx context.Context, n int, length time.Duration
 			"rate": float64(after-before) / lasted,
 			"cpu":  (cpuTime(beat.pid, false) - own).Seconds() / lasted * 100, "postgres": (cpuTime(b.postgres.PID(), true) - server).Seconds() / lasted * 100,
 		}, err
+	})
+}
+
+// celeryChanged writes schedules of Celery Beat that are due at once. It looks for
+// changes at every tick of its loop, which are up to five seconds apart.
+func (b *bench) celeryChanged(ctx context.Context, n int) (figures, error) {
+	return b.withCelery(ctx, func(c *celery) (_ figures, err error) {
+		if err := c.load(ctx, 0, "minute"); err != nil {
+			return nil, err
+		}
+		beat, err := c.beat(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, beat.stop()) }()
+		printed, err := c.run(ctx, "change", strconv.Itoa(n+1))
+		if err != nil {
+			return nil, err
+		}
+		var late []float64
+		for _, line := range strings.Fields(printed)[1:] { // the first waited for Beat to start
+			ms, err := strconv.ParseFloat(line, 64)
+			if err != nil {
+				return nil, err
+			}
+			late = append(late, ms)
+		}
+		return summarize(late), nil
 	})
 }

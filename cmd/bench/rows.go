@@ -29,7 +29,8 @@ var (
 			"riverbeat is one `riverbeat serve` process with the role scheduler; its runs have a line in the ledger with the job's id. " +
 			"The bare loop is the limit: claim 1,000 of a narrow table with SKIP LOCKED, move them on, InsertManyTx, commit; no plan, no ledger. " +
 			"River's periodic jobs live in the memory of one leader. asynq's scheduler puts tasks into Redis. gocron calls a function that only takes the time: it enqueues nothing. " +
-			"Celery Beat is the one with django-celery-beat on PostgreSQL, with persistent connections; its tasks go to Redis.",
+			"Celery Beat is the one with django-celery-beat on PostgreSQL, with persistent connections; its tasks go to Redis. " +
+			"pg_cron is one server with its jobs, each of which inserts one River job; it writes a line about each run too.",
 		columns: append([]column{{"rate", "runs/s", 0}}, append(late, column{"wal", "WAL bytes/run", 0})...),
 	}
 	sustained = &group{
@@ -93,7 +94,8 @@ func (b *bench) rows() []row {
 			add(dueAtOnce, "asynq's scheduler", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.asynqDue(ctx, n) })
 			add(dueAtOnce, "gocron", n, times, func(ctx context.Context, b *bench) (figures, error) { return b.gocronDue(ctx, n) })
 		}
-		if n == 1_000 && !b.short { // it waits for a minute to begin
+		if n == 1_000 && !b.short { // they wait for a minute to begin
+			add(dueAtOnce, "pg_cron", n, 1, func(ctx context.Context, b *bench) (figures, error) { return b.pgCronDue(ctx, n) })
 			add(dueAtOnce, "Celery Beat", n, 1, func(ctx context.Context, b *bench) (figures, error) { return b.celeryDue(ctx, n) })
 		}
 	}
@@ -152,6 +154,9 @@ func (b *bench) rows() []row {
 	add(changed, "riverbeat", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverbeatChanged(ctx, changes) })
 	add(changed, "River's periodic jobs", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.riverChanged(ctx, changes) })
 	add(changed, "asynq's manager, which reads every second", 0, b.iterations, func(ctx context.Context, b *bench) (figures, error) { return b.asynqChanged(ctx, changes) })
+	if !b.short { // it takes seconds for each
+		add(changed, "Celery Beat", 0, 1, func(ctx context.Context, b *bench) (figures, error) { return b.celeryChanged(ctx, 20) })
+	}
 
 	n := 1_000_000
 	if b.short {
