@@ -41,7 +41,7 @@ func (s *Service) setPaused(ctx context.Context, sel Selection, paused bool, rea
 	if sel.Namespaces, err = visible(ctx, sel.Namespaces); err != nil {
 		return b, err
 	}
-	err = s.writeIn(ctx, (*db.Store).InBulkTx, func(tx *db.Tx) (*schedule.Change, error) {
+	err = s.writeAs(ctx, db.Writing{How: db.HowAPI, Bulk: true}, func(tx *db.Tx) (*schedule.Change, error) {
 		b.Matched, b.Changed, err = tx.SetPaused(ctx, sel, paused, reason, dryRun)
 		if err != nil || dryRun || b.Changed == 0 {
 			return nil, err

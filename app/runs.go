@@ -22,6 +22,8 @@ type RunPage = db.RunPage
 
 // RunNow asks for a run at once.
 type RunNow struct {
+	// Version of the schedule that the caller has seen; AnyVersion: none.
+	Version int64
 	// RespectOverlap refuses it while the schedule's overlap policy would hold a run
 	// back.
 	RespectOverlap bool
@@ -32,8 +34,8 @@ type RunNow struct {
 // RunNow enqueues one run at once, also of a paused or completed schedule. It
 // leaves the schedule's own runs as they are. Its overlap policy is passed over
 // unless the caller says otherwise. The error may be schedule.ErrNotFound,
-// schedule.ErrInvalidState, a *schedule.BlockedError, or a *schedule.InvalidError
-// about args.
+// schedule.ErrStale, schedule.ErrInvalidState, a *schedule.BlockedError, or a
+// *schedule.InvalidError about args.
 func (s *Service) RunNow(ctx context.Context, key Key, how RunNow) (schedule.RunStatus, error) {
 	for later := time.Duration(0); ; later += time.Microsecond {
 		run, err := s.runNow(ctx, key, how, later)
@@ -50,6 +52,9 @@ func (s *Service) runNow(ctx context.Context, key Key, how RunNow, later time.Du
 		status, err := tx.KeepSchedule(ctx, key)
 		if err != nil {
 			return err
+		}
+		if how.Version != AnyVersion && how.Version != status.Schedule.Version {
+			return schedule.ErrStale
 		}
 		if err := CallerOf(ctx).CheckJob(&status.Schedule.Job); err != nil {
 			return err
@@ -217,7 +222,7 @@ func (s *Service) findRun(ctx context.Context, tx *db.Tx, key Key, scheduledFor 
 // cancelled already stays so. The error may be schedule.ErrNotFound,
 // schedule.ErrNoRun, or a *schedule.JobStateError when the job is finished or gone.
 func (s *Service) CancelRun(ctx context.Context, key Key, scheduledFor time.Time) (schedule.RunStatus, error) {
-	return s.changeJob(ctx, key, scheduledFor, func(tx *db.Tx, run *schedule.RunStatus) error {
+	return s.changeJob(ctx, key, scheduledFor, func(tx *db.Tx, run *schedule.RunStatus, _ *schedule.Job) error {
 		if run.Job.State == schedule.JobCompleted || run.Job.State == schedule.JobDiscarded {
 			return &schedule.JobStateError{State: run.Job.State}
 		}
@@ -228,11 +233,11 @@ func (s *Service) CancelRun(ctx context.Context, key Key, scheduledFor time.Time
 // RetryRun makes a run's job available again, at once: one that was discarded or
 // cancelled, or waits for its next attempt. The errors are as those of CancelRun.
 func (s *Service) RetryRun(ctx context.Context, key Key, scheduledFor time.Time) (schedule.RunStatus, error) {
-	return s.changeJob(ctx, key, scheduledFor, func(tx *db.Tx, run *schedule.RunStatus) error {
+	return s.changeJob(ctx, key, scheduledFor, func(tx *db.Tx, run *schedule.RunStatus, job *schedule.Job) error {
 		if run.Job.State == schedule.JobCompleted || run.Job.State == schedule.JobRunning {
 			return &schedule.JobStateError{State: run.Job.State}
 		}
-		if err := tx.MayRetry(ctx, run.Run.JobID, CallerOf(ctx).CheckJob); err != nil {
+		if err := CallerOf(ctx).CheckJob(job); err != nil {
 			return err
 		}
 		return s.jobs.Retry(ctx, tx.Tx, run.Run.JobID)
@@ -240,13 +245,14 @@ func (s *Service) RetryRun(ctx context.Context, key Key, scheduledFor time.Time)
 }
 
 // changeJob does something about a run's job and reads the run anew.
-func (s *Service) changeJob(ctx context.Context, key Key, scheduledFor time.Time, do func(*db.Tx, *schedule.RunStatus) error) (run schedule.RunStatus, err error) {
+func (s *Service) changeJob(ctx context.Context, key Key, scheduledFor time.Time, do func(*db.Tx, *schedule.RunStatus, *schedule.Job) error) (run schedule.RunStatus, err error) {
 	err = s.act(ctx, func(tx *db.Tx) error {
 		if run, err = s.findRun(ctx, tx, key, scheduledFor); err != nil {
 			return err
 		}
+		var job schedule.Job
 		if run.Run.JobID != 0 {
-			if err := tx.LockJob(ctx, run.Run.JobID); err != nil {
+			if job, err = tx.LockJob(ctx, run.Run.JobID); err != nil {
 				return err
 			}
 			// What it is by now: a worker may have come first.
@@ -257,7 +263,7 @@ func (s *Service) changeJob(ctx context.Context, key Key, scheduledFor time.Time
 		if run.Job == nil {
 			return &schedule.JobStateError{}
 		}
-		if err := do(tx, &run); err != nil {
+		if err := do(tx, &run, &job); err != nil {
 			return err
 		}
 		run, err = tx.Run(ctx, run.Run.ScheduleID, run.Run.ScheduledFor, nil)

@@ -82,48 +82,47 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 // write runs do in one transaction, for a caller with the scope write, and announces
 // what do says has changed, after the commit; nil: nothing.
 func (s *Service) write(ctx context.Context, do func(*db.Tx) (*schedule.Change, error)) error {
-	return s.writeIn(ctx, func(store *db.Store, ctx context.Context, quiet bool, do func(*db.Tx) error) error {
-		if quiet {
-			return store.InQuietTx(ctx, do)
-		}
-		return store.InTx(ctx, do)
-	}, do)
+	return s.writeAs(ctx, db.Writing{How: db.HowAPI}, do)
 }
 
-// writeIn is write by a transaction of its own kind, which is told whether to send
-// no NOTIFY.
-func (s *Service) writeIn(ctx context.Context, in func(*db.Store, context.Context, bool, func(*db.Tx) error) error, do func(*db.Tx) (*schedule.Change, error)) error {
+// writeAs is write in a way of its own. The actor is the caller.
+func (s *Service) writeAs(ctx context.Context, w db.Writing, do func(*db.Tx) (*schedule.Change, error)) error {
 	store, err := s.as(ctx, ScopeWrite)
 	if err != nil {
 		return err
 	}
 	var change *schedule.Change
 	alone := s.config.Alone()
-	err = in(store, ctx, alone, func(tx *db.Tx) (err error) {
+	w.Actor, w.Quiet = CallerOf(ctx).Name, w.Quiet || alone
+	err = store.InWriteTx(ctx, w, func(tx *db.Tx) (err error) {
 		if change, err = do(tx); err != nil {
 			change = nil
 		}
 		return err
 	})
-	switch {
-	case change == nil:
-		return err
-	case err != nil:
-		// The commit went wrong, and may be done all the same: then NOTIFY went with
-		// it, if any did. Not by its name: if it isn't done, the next change has the
-		// same version.
+	if change != nil {
+		afterCommit(ctx, err, func(err error) { s.announce(ctx, *change, alone, err) })
+	}
+	return err
+}
+
+// announce tells of a change whose commit has gone well, or else with the error; alone:
+// without NOTIFY.
+func (s *Service) announce(ctx context.Context, change schedule.Change, alone bool, err error) {
+	if err != nil {
+		// The commit may be done all the same: then NOTIFY went with it, if any did. Not
+		// by its name: if it isn't done, the next change has the same version.
 		if alone {
 			s.config.Announce(schedule.Change{})
 		}
-		return err
+		return
 	}
-	s.config.Announce(*change)
+	s.config.Announce(change)
 	// Only now is it known whether it was enough: what is announced is either under
 	// way, or was before Announce's way was lost.
 	if alone && !s.config.Alone() {
-		s.AnnounceAnew(context.WithoutCancel(ctx), []schedule.Change{*change})
+		s.AnnounceAnew(context.WithoutCancel(db.Apart(ctx)), []schedule.Change{change})
 	}
-	return nil
 }
 
 // maxAnew is how many changes are announced anew one by one.

@@ -98,7 +98,8 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (created *Token, sec
 	}
 	secret = newSecret()
 	t.ID, t.Hint, t.LastUsedAt, t.RevokedAt = schedule.ID(id), secret[:hintLength], time.Time{}, time.Time{}
-	if err := s.database.InsertToken(ctx, &t, hashOf(secret)); err != nil {
+	err = s.database.InTx(ctx, func(tx *db.Tx) error { return tx.InsertToken(ctx, &t, hashOf(secret)) })
+	if err != nil {
 		return nil, "", err
 	}
 	return &t, secret, nil

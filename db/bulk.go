@@ -8,8 +8,8 @@ import (
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
-// bulkDeadline bounds a transaction that writes many schedules: far more than
-// 100,000 take.
+// bulkDeadline bounds a transaction that writes many schedules: more than 100,000 take,
+// on a slow machine 26 s.
 const bulkDeadline = 45 * time.Second
 
 // bulkLimits are those of such a transaction, instead of the usual 5 s. A lock is
@@ -17,13 +17,50 @@ const bulkDeadline = 45 * time.Second
 const bulkLimits = `;
 SET LOCAL statement_timeout = '40s'`
 
-// InBulkTx is InTx, or InQuietTx if quiet, for one statement that writes many rows.
-func (s *Store) InBulkTx(ctx context.Context, quiet bool, do func(*Tx) error) error {
-	begin := begin
-	if quiet {
-		begin = quietly
+// How says by which way a schedule was changed.
+type How string
+
+// The ways. A change that says nothing is SQL's.
+const (
+	HowAPI    How = "api"
+	HowSQL    How = "sql"
+	HowApply  How = "apply"
+	HowImport How = "import"
+)
+
+// Writing is how a transaction changes schedules, and who does it: what their revisions
+// say.
+type Writing struct {
+	Actor string // empty: the database's user
+	How   How    // empty: HowSQL
+	Quiet bool   // no NOTIFY is sent: the caller announces
+	Bulk  bool   // a statement may write many rows, and take as long
+}
+
+// The actor is a caller's own words: no quoting can go wrong with hexadecimal digits.
+const acting = `;
+SELECT set_config('riverbeat.actor', convert_from(decode('%x', 'hex'), 'UTF8'), true),
+       set_config('riverbeat.how', '%s', true)`
+
+// InWriteTx is InTx for changes of schedules.
+func (s *Store) InWriteTx(ctx context.Context, w Writing, do func(*Tx) error) error {
+	settings, deadline := "", txDeadline
+	if w.Quiet {
+		settings += quiet
 	}
-	return s.retryWithin(ctx, bulkDeadline, begin+bulkLimits, do)
+	if w.Bulk {
+		settings, deadline = settings+bulkLimits, bulkDeadline
+	}
+	if w.How != "" {
+		settings += fmt.Sprintf(acting, w.Actor, w.How)
+	}
+	return s.retryWithin(ctx, deadline, settings, do)
+}
+
+// InLongTx is InTx for what may take long and can't be done again: a deadlock is an error
+// at once.
+func (s *Store) InLongTx(ctx context.Context, do func(*Tx) error) error {
+	return s.inTx(ctx, bulkDeadline, begin, do)
 }
 
 // Selection names schedules by what they have in common.

@@ -93,6 +93,34 @@ WITH old AS MATERIALIZED (
 SELECT (SELECT count(*) FROM removed), count(*), max(ended_at)
 FROM old`
 
+const removeRevisions = `
+WITH removed AS (
+    DELETE FROM riverbeat.revisions
+    WHERE id = ANY (ARRAY(
+        SELECT id
+        FROM riverbeat.revisions
+        WHERE changed_at >= $1 AND changed_at < (SELECT clock_timestamp()) - $2::interval
+        ORDER BY changed_at
+        LIMIT $3))
+    RETURNING changed_at
+)
+SELECT count(*), count(*), max(changed_at)
+FROM removed`
+
+const removeKeys = `
+WITH removed AS (
+    DELETE FROM riverbeat.idempotency_keys
+    WHERE ctid = ANY (ARRAY( -- by their places, since a join would read all
+        SELECT ctid
+        FROM riverbeat.idempotency_keys
+        WHERE created_at >= $1 AND created_at < (SELECT clock_timestamp()) - $2::interval
+        ORDER BY created_at
+        LIMIT $3))
+    RETURNING created_at
+)
+SELECT count(*), count(*), max(created_at)
+FROM removed`
+
 // Removal is what one batch of housekeeping did.
 type Removal struct {
 	Busy    bool      // another housekeeper is at work; nothing was done
@@ -114,6 +142,18 @@ func (s *Store) RemoveRuns(ctx context.Context, from time.Time, retention time.D
 func (s *Store) RemoveCompleted(ctx context.Context, from time.Time, retention time.Duration, limit int) (Removal, error) {
 	r, err := s.remove(ctx, removeCompleted, from, retention, limit)
 	return r, wrap(err, "remove completed schedules")
+}
+
+// RemoveRevisions removes revisions, as RemoveRuns does.
+func (s *Store) RemoveRevisions(ctx context.Context, from time.Time, retention time.Duration, limit int) (Removal, error) {
+	r, err := s.remove(ctx, removeRevisions, from, retention, limit)
+	return r, wrap(err, "remove old revisions")
+}
+
+// RemoveKeys removes idempotency keys with their answers, as RemoveRuns does.
+func (s *Store) RemoveKeys(ctx context.Context, from time.Time, retention time.Duration, limit int) (Removal, error) {
+	r, err := s.remove(ctx, removeKeys, from, retention, limit)
+	return r, wrap(err, "remove old idempotency keys")
 }
 
 func (s *Store) remove(ctx context.Context, statement string, from time.Time, retention time.Duration, limit int) (r Removal, err error) {

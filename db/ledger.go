@@ -258,29 +258,18 @@ func (tx *Tx) SetRunArgs(ctx context.Context, id schedule.ID, scheduledFor time.
 }
 
 const lockJob = `
-SELECT FROM river_job
+SELECT kind, queue
+FROM river_job
 WHERE id = $1
 FOR UPDATE`
 
 // LockJob keeps a River job as it is until the end of the transaction, if there is
-// one of the id.
-func (tx *Tx) LockJob(ctx context.Context, id int64) error {
-	_, err := tx.Exec(ctx, lockJob, id)
-	return wrap(err, "lock a River job")
-}
-
-const selectJobKind = `
-SELECT kind, queue
-FROM river_job
-WHERE id = $1`
-
-// MayRetry asks check about the kind and the queue of a job, which may be others than
-// its schedule's by now.
-func (tx *Tx) MayRetry(ctx context.Context, id int64, check func(*schedule.Job) error) error {
-	var job schedule.Job
-	err := tx.QueryRow(ctx, selectJobKind, id).Scan(&job.Kind, &job.Queue)
-	if err != nil {
-		return wrap(err, "read the kind of a job")
+// one of the id, and reads its kind and its queue, which may be others than its
+// schedule's by now.
+func (tx *Tx) LockJob(ctx context.Context, id int64) (job schedule.Job, err error) {
+	err = tx.QueryRow(ctx, lockJob, id).Scan(&job.Kind, &job.Queue)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return job, nil
 	}
-	return check(&job)
+	return job, wrap(err, "lock a River job")
 }

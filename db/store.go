@@ -70,8 +70,8 @@ SET LOCAL lock_timeout = '2s';
 SET LOCAL idle_in_transaction_session_timeout = '5s';
 SET LOCAL tcp_user_timeout = '5s'`
 
-// quietly begins a transaction whose changes the triggers don't announce.
-const quietly = begin + `;
+// quiet is for a transaction whose changes the triggers don't announce.
+const quiet = `;
 SET LOCAL riverbeat.announce = 'off'`
 
 // txDeadline bounds a transaction from this side, should the server be silent.
@@ -91,17 +91,22 @@ const queryDeadline = 5 * time.Second
 // otherwise. A deadlock or serialization failure runs do again, at most twice
 // more, so do must start from nothing each time.
 func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
-	return s.retryWithin(ctx, txDeadline, begin, do)
+	return s.retryWithin(ctx, txDeadline, "", do)
 }
 
-// InQuietTx is InTx for changes that the caller announces: no NOTIFY is sent.
+// InQuietTx is InTx for changes that nobody is told of: no NOTIFY is sent.
 func (s *Store) InQuietTx(ctx context.Context, do func(*Tx) error) error {
-	return s.retryWithin(ctx, txDeadline, quietly, do)
+	return s.retryWithin(ctx, txDeadline, quiet, do)
 }
 
-func (s *Store) retryWithin(ctx context.Context, deadline time.Duration, begin string, do func(*Tx) error) error {
+// retryWithin begins with the settings beside the usual ones: statements, each behind
+// a semicolon.
+func (s *Store) retryWithin(ctx context.Context, deadline time.Duration, settings string, do func(*Tx) error) error {
+	if outer := joinable(ctx); outer != nil {
+		return s.join(ctx, outer, settings, do)
+	}
 	for attempt := 1; ; attempt++ {
-		err := s.inTx(ctx, deadline, begin, do)
+		err := s.inTx(ctx, deadline, begin+settings, do)
 		if attempt == 3 || !isAnyCode(err, "40001", "40P01") {
 			return err
 		}
@@ -132,6 +137,37 @@ func (s *Store) inTx(ctx context.Context, deadline time.Duration, begin string, 
 		return err
 	}
 	return tx.Commit(ctx)
+}
+
+type joinKey struct{}
+
+// joinable is the transaction that whatever is done with the context joins; nil: none.
+func joinable(ctx context.Context) pgx.Tx {
+	tx, _ := ctx.Value(joinKey{}).(pgx.Tx)
+	return tx
+}
+
+// Joining is a context with which the transactions of every Store are parts of this
+// one: what one of them has done is undone when it fails, and is committed with tx
+// alone. It is for one goroutine.
+func (tx *Tx) Joining(ctx context.Context) context.Context {
+	return context.WithValue(ctx, joinKey{}, tx.Tx)
+}
+
+// Apart is a context with which transactions are their own again.
+func Apart(ctx context.Context) context.Context {
+	return context.WithValue(ctx, joinKey{}, nil)
+}
+
+func (s *Store) join(ctx context.Context, outer pgx.Tx, settings string, do func(*Tx) error) error {
+	return pgx.BeginFunc(ctx, outer, func(tx pgx.Tx) error {
+		if settings != "" {
+			if _, err := tx.Exec(ctx, strings.TrimPrefix(settings, ";\n")); err != nil {
+				return err
+			}
+		}
+		return do(&Tx{Tx: tx, Namespaces: s.namespaces})
+	})
 }
 
 // begin waits no longer than BEGIN may take. Where nothing answers, the way to the

@@ -39,10 +39,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 RETURNING created_at, expires_at <= clock_timestamp() IS TRUE`
 
 // InsertToken writes a new token and fills in what the database knows of it.
-func (s *Store) InsertToken(ctx context.Context, t *Token, hash Hash) error {
-	ctx, cancel := context.WithTimeout(ctx, queryDeadline)
-	defer cancel()
-	err := s.pool.QueryRow(ctx, insertToken, [16]byte(t.ID), t.Name, hash[:], t.Hint, t.Scopes, t.Namespaces, t.Kinds, t.Queues,
+func (tx *Tx) InsertToken(ctx context.Context, t *Token, hash Hash) error {
+	err := tx.QueryRow(ctx, insertToken, [16]byte(t.ID), t.Name, hash[:], t.Hint, t.Scopes, t.Namespaces, t.Kinds, t.Queues,
 		nullTime(t.ExpiresAt)).Scan(&t.CreatedAt, &t.Expired)
 	t.CreatedAt = t.CreatedAt.UTC()
 	return wrap(err, "insert the token")

@@ -108,7 +108,7 @@ func TestLastUsesAreWrittenAtMostOnceAMinute(t *testing.T) {
 	t.Parallel()
 	store, pool := setup(t)
 	token := db.Token{ID: numbered(1), Name: "n", Hint: "rb_12345", Scopes: []string{"read"}}
-	must(t, store.InsertToken(t.Context(), &token, db.Hash{1}))
+	must(t, store.InTx(t.Context(), func(tx *db.Tx) error { return tx.InsertToken(t.Context(), &token, db.Hash{1}) }))
 	used := func() time.Time {
 		t.Helper()
 		must(t, store.TokensUsed(t.Context(), []schedule.ID{token.ID}))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,10 +79,10 @@ func insertError(ctx context.Context, tx pgx.Tx, n int, err error) error {
 // to 5 s later.
 func insertParams(run schedule.Enqueue, from traceMetadata) river.InsertManyParams {
 	s := run.Schedule
-	tag := ScheduleTag(s.ID)
+	id := s.ID.String()
 	metadata := RunMetadata{
 		RunID:        schedule.RunID(s.ID, run.ScheduledFor).String(),
-		ScheduleID:   strings.TrimPrefix(tag, scheduleTag),
+		ScheduleID:   id,
 		ScheduleName: s.Name,
 		Namespace:    s.Namespace,
 		ScheduledFor: run.ScheduledFor.UTC(),
@@ -96,7 +95,7 @@ func insertParams(run schedule.Enqueue, from traceMetadata) river.InsertManyPara
 			Queue:       s.Job.Queue,
 			Priority:    s.Job.Priority,
 			MaxAttempts: s.Job.MaxAttempts,
-			Tags:        append(slices.Clone(s.Job.Tags), tag),
+			Tags:        append(slices.Clone(s.Job.Tags), scheduleTag+id),
 			Metadata:    metadata,
 		},
 	}

@@ -104,8 +104,8 @@ func decodeAlert(raw []byte, key app.AlertKey) (schedule.Alert, error) {
 
 // AlertParams name the alert that a request is about.
 type AlertParams struct {
-	Name      string `path:"name" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" example:"on-call"`
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" example:"on-call"`
+	NamespaceParam
 }
 
 func (p *AlertParams) key(ctx context.Context) app.AlertKey {
@@ -132,7 +132,7 @@ func answerAlert(alert *schedule.Alert, created bool, err error) (*alertAnswer, 
 
 type alertsInput struct {
 	PageParams
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	NamespaceParam
 }
 
 type alertsAnswer struct {

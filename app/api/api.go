@@ -30,8 +30,19 @@ import (
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
-// maxBodyBytes is the largest body that is read.
+// maxBodyBytes is the largest body that is read, but for that of apply.
 const maxBodyBytes = 1 << 20
+
+// bodyTime is how long a body may take to come.
+const bodyTime = 15 * time.Second
+
+// bodyLimit is the largest body that a route takes.
+func bodyLimit(route string) int64 {
+	if route == applyPath {
+		return maxApplyBytes
+	}
+	return maxBodyBytes
+}
 
 // Config is what the API is made of.
 type Config struct {
@@ -84,7 +95,7 @@ func New(config Config) http.Handler {
 		Config: config, metrics: newMetrics(config.Registry, config.Events),
 		tokens: newBuckets[schedule.ID](config.TokenRate), addresses: newBuckets[netip.Prefix](config.AddressRate),
 	}
-	engine.Use(a.logRequests, a.traceRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.admit, a.checkQuery, a.requireJSON, chooseLanguage)
+	engine.Use(a.logRequests, a.traceRequests, a.recover, secureHeaders, a.refuseForeignHosts, a.refuseCrossSite(), a.admit, a.checkQuery, a.requireJSON, chooseLanguage, a.once)
 	engine.NoRoute(func(c *gin.Context) {
 		a.abort(c, &problem{Status: http.StatusNotFound, Detail: "There is nothing here."})
 	})
@@ -149,8 +160,17 @@ func humaConfig(version string) huma.Config {
 // them.
 func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	op.SkipValidateBody = true
-	op.MaxBodyBytes = maxBodyBytes
-	op.BodyReadTimeout = 15 * time.Second
+	op.MaxBodyBytes = bodyLimit(op.Path)
+	op.BodyReadTimeout = bodyTime
+	if op.Method == http.MethodPost && strings.HasPrefix(op.Path, "/v1/") {
+		longest := maxKeyLength
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: idempotencyKey, In: "header", Example: "0190b6a4-7a3e-7a5c-9d3f-0a3b5c7d9e1f",
+			Description: "Of the caller's choice, another one for each request: the same request once more isn't done again, but answered as it was, for RIVERBEAT_IDEMPOTENCY_RETENTION.",
+			Schema:      &huma.Schema{Type: huma.TypeString, MaxLength: &longest, Pattern: "^[!-~]+$"},
+		})
+		op.Errors = append(op.Errors, http.StatusConflict, http.StatusUnprocessableEntity)
+	}
 	if scope, none := scopeOf(&op); !none {
 		op.Security = needs(scope)
 		// 404: a namespace that the token doesn't see.
@@ -182,10 +202,14 @@ func (a *api) alsoCreates(path string) {
 func refuseLarge(ctx huma.Context, next func(huma.Context)) {
 	limit := ctx.Operation().MaxBodyBytes
 	if length, err := strconv.ParseInt(ctx.Header("Content-Length"), 10, 64); err == nil && limit > 0 && length >= limit {
-		writeProblem(humagin.Unwrap(ctx).Writer, &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body must be smaller than %d bytes.", limit)})
+		writeProblem(humagin.Unwrap(ctx).Writer, tooLarge(limit))
 		return
 	}
 	next(ctx)
+}
+
+func tooLarge(limit int64) *problem {
+	return &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body must be smaller than %d bytes.", limit)}
 }
 
 // logRequests writes one line a request; those of probes are for debugging.
@@ -344,6 +368,13 @@ func (a *api) requireJSON(c *gin.Context) {
 	case "application/json", "application/merge-patch+json":
 		// Huma knows one JSON; which of the two it is makes no difference to it.
 		c.Request.Header.Set("Content-Type", "application/json")
+	case "application/yaml", "application/x-yaml", "text/yaml":
+		if c.FullPath() != applyPath {
+			a.abort(c, &problem{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json."})
+			return
+		}
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), yamlKey{}, true))
+		c.Request.Header.Set("Content-Type", "application/json") // its handler makes it so
 	case "":
 		// A plain client that sends none means JSON.
 	default:

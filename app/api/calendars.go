@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -139,8 +138,8 @@ func decodeCalendar(raw []byte, key app.CalendarKey) (schedule.Calendar, error) 
 
 // CalendarParams name the calendar that a request is about.
 type CalendarParams struct {
-	Name      string `path:"name" example:"jp-holidays"`
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	Name string `path:"name" example:"jp-holidays"`
+	NamespaceParam
 }
 
 func (p *CalendarParams) key(ctx context.Context) (app.CalendarKey, error) {
@@ -188,7 +187,7 @@ func (a *api) createCalendar(ctx context.Context, in *createCalendarInput) (*cal
 
 type calendarsInput struct {
 	PageParams
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	NamespaceParam
 }
 
 type calendarsAnswer struct {
@@ -199,11 +198,11 @@ type calendarsAnswer struct {
 }
 
 func (a *api) listCalendars(ctx context.Context, in *calendarsInput) (*calendarsAnswer, error) {
-	after, err := base64.RawURLEncoding.DecodeString(in.PageToken)
-	if err != nil || len(after) > 0 && !schedule.ValidNamespace(string(after)) {
-		return nil, errPageToken
+	after, err := in.nameCursor()
+	if err != nil {
+		return nil, err
 	}
-	page, more, err := a.Service.Calendars(ctx, home(ctx, in.Namespace), string(after), in.size())
+	page, more, err := a.Service.Calendars(ctx, home(ctx, in.Namespace), after, in.size())
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +212,7 @@ func (a *api) listCalendars(ctx context.Context, in *calendarsInput) (*calendars
 		out.Body.Calendars[i] = toCalendarDocument(c)
 	}
 	if more {
-		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(page[len(page)-1].Name))
+		out.Body.NextPageToken = nameToken(page[len(page)-1].Name)
 	}
 	return out, nil
 }

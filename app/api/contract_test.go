@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/riverbeat/riverbeat/app"
 )
 
 // contract is the API's document as a judge of answers.
@@ -423,7 +425,7 @@ func (a *reply) reasons(t *testing.T, field string) (list []string) {
 func TestTheLimitsOfTheDocumentAreTheServers(t *testing.T) {
 	t.Parallel()
 	f, c := setup(t), theContract()
-	f.server.Config.Handler = entitled(t, f.pool, f.server.Config.Handler) // it makes tokens
+	f.server.Config.Handler = entitled(t, f.pool, f.server.Config.Handler, app.Token{}) // it makes tokens
 	send := func(o *describedOperation, path string, document any, contentType string) *reply {
 		text, err := json.Marshal(document)
 		if err != nil {

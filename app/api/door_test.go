@@ -119,7 +119,7 @@ func (g *guarded) operations(t *testing.T, token string, do func(method, path st
 }
 
 func filled(path string) string {
-	return strings.NewReplacer("{id}", anID, "{name}", "nothing", "{n}", "1").Replace(path)
+	return strings.NewReplacer("{id}", anID, "{name}", "nothing", "{version}", "1").Replace(path)
 }
 
 func TestWithoutAValidTokenEveryOperationAndPageIsA401(t *testing.T) {
@@ -358,7 +358,7 @@ func TestOutsideItsNamespacesThereIsNothingForAToken(t *testing.T) {
 		}
 		for _, query := range append(queries, "") {
 			for i := range 4 {
-				full := strings.NewReplacer("{id}", ids[i], "{name}", names[i%2], "{n}", "1").Replace(path)
+				full := strings.NewReplacer("{id}", ids[i], "{name}", names[i%2], "{version}", "1").Replace(path)
 				for contentType, list := range bodies {
 					for _, body := range list {
 						ask(ours, method, full+query, body, contentType)

@@ -231,7 +231,11 @@ func (c *contract) request(t *rapid.T) (method, target string, header http.Heade
 				query.Add(name, value(p))
 			}
 		case "header":
-			if pick(t, 2, "there") == 0 {
+			if name == idempotencyKey { // another one each time, but for those below
+				if pick(t, 3, "there") == 0 {
+					header.Set(name, rapid.StringMatching("[!-~]{12,40}").Draw(t, "key"))
+				}
+			} else if pick(t, 2, "there") == 0 {
 				header.Set(name, value(p))
 			}
 		}
@@ -299,12 +303,12 @@ func (c *contract) furnish(ctx context.Context, handler http.Handler) error {
 }
 
 // Whatever is sent, nothing breaks: no fault, no error that isn't a problem, no
-// answer that the document doesn't know, nothing written by what was refused, and
-// what was made is there.
+// answer that the document doesn't know, nothing written by what was refused, what was
+// made is there, and no schedule is other than its last revision says.
 func TestWhateverIsSentTheAnswerIsOneThatTheDocumentKnows(t *testing.T) {
 	t.Parallel()
 	f, c := setup(t), theContract()
-	handler := entitled(t, f.pool, f.server.Config.Handler)
+	handler := entitled(t, f.pool, f.server.Config.Handler, app.Token{})
 	statuses := map[int]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		if err := c.furnish(t.Context(), handler); err != nil {
@@ -331,6 +335,9 @@ func TestWhateverIsSentTheAnswerIsOneThatTheDocumentKnows(t *testing.T) {
 				}
 			}
 		}
+		if n := query[int](t, f, unrevised); n > 0 {
+			rt.Fatalf("%d schedules have changed without a revision", n)
+		}
 	})
 	t.Logf("answers by status: %v", statuses)
 	for _, want := range []int{200, 201, 202, 204, 400, 404, 412, 415, 422} {
@@ -340,9 +347,88 @@ func TestWhateverIsSentTheAnswerIsOneThatTheDocumentKnows(t *testing.T) {
 	}
 }
 
-// entitled has every request that brings no token bring one that may do everything.
-func entitled(t testing.TB, pool *pgxpool.Pool, next http.Handler) http.Handler {
-	_, secret, err := newService(t, pool, nil).CreateToken(operator(t), app.Token{Name: "all", Scopes: []string{"read", "write", "admin"}})
+// unrevised counts the schedules of which the last revision doesn't say how they are, or
+// that they are gone.
+const unrevised = `
+WITH last AS (
+    SELECT DISTINCT ON (schedule_id) schedule_id, op, definition
+    FROM riverbeat.revisions
+    ORDER BY schedule_id, id DESC
+)
+SELECT count(*)
+FROM last FULL JOIN riverbeat.schedules s ON s.id = last.schedule_id
+WHERE NOT coalesce(CASE WHEN s.id IS NULL THEN op = 'deleted' ELSE op <> 'deleted' AND definition = to_jsonb(s) END, false)`
+
+// Whatever a token that is limited to a namespace sends, it neither sees nor changes
+// anything of another one.
+func TestWhateverIsSentNothingOfAnotherNamespaceIsSeenOrChanged(t *testing.T) {
+	t.Parallel()
+	f, c := setup(t), theContract()
+	for _, r := range []struct{ method, path, body string }{
+		{"POST", "/v1/schedules", `{"namespace": "hidden", "name": "canary", "description": "unseen", "labels": {"team": "unseen"}, "spec": {"every": "1h"}, "job": {"kind": "unseen", "args": {"unseen": 1}}}`},
+		{"POST", "/v1/schedules/name:canary/run?namespace=hidden", ""},
+		{"POST", "/v1/calendars", `{"namespace": "hidden", "name": "canary", "days": [{"from": "2026-01-01", "name": "unseen"}]}`},
+		{"PUT", "/v1/secrets/canary?namespace=hidden", `{"value": "unseen"}`},
+		{"PUT", "/v1/alerts/canary?namespace=hidden", `{"webhook": {"url": "https://unseen.example"}}`},
+	} {
+		if answer := f.do(t, r.method, r.path, r.body); answer.status >= 300 {
+			t.Fatalf("%s: %d %s", r.path, answer.status, answer.text)
+		}
+	}
+	hidden := func() string {
+		return query[string](t, f, `
+SELECT concat_ws(' ',
+    (SELECT md5(string_agg(s::text, '' ORDER BY id)) FROM riverbeat.schedules s WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(r::text, '' ORDER BY schedule_id, scheduled_for)) FROM riverbeat.runs r WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(c::text, '' ORDER BY name)) FROM riverbeat.calendars c WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(s::text, '' ORDER BY name)) FROM riverbeat.secrets s WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(a::text, '' ORDER BY name)) FROM riverbeat.alerts a WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(r::text, '' ORDER BY id)) FROM riverbeat.revisions r WHERE namespace = 'hidden'),
+    (SELECT md5(string_agg(j::text, '' ORDER BY id)) FROM river_job j WHERE kind = 'unseen'))`)
+	}
+	id := f.do(t, "GET", "/v1/schedules/name:canary?namespace=hidden", "").want(t, http.StatusOK).object(t).text("id")
+	handler := entitled(t, f.pool, f.server.Config.Handler, app.Token{Namespaces: []string{"default"}})
+	there := hidden()
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 10 {
+			method, target, header, body := c.request(rt)
+			switch pick(rt, 4, "aim") { // at what is hidden
+			case 0:
+				target = strings.Replace(target, url.PathEscape("name:nightly-report"), id, 1)
+			case 1:
+				target = strings.NewReplacer(url.PathEscape("name:nightly-report"), "name:canary", "jp-holidays", "canary", "hooks", "canary", "on-call", "canary").Replace(target)
+				if !strings.Contains(target, "?") {
+					target += "?namespace=hidden"
+				}
+			case 2:
+				body = bytes.ReplaceAll(body, []byte(`"default"`), []byte(`"hidden"`))
+			}
+			header.Del("Authorization")
+			recorder, sent, err := c.send(t.Context(), handler, method, target, header, body)
+			if !sent {
+				continue
+			}
+			if err != nil {
+				rt.Fatalf("%s %.300s\n%v\n%.1000s\n%v", method, target, header, body, err)
+			}
+			if said := fmt.Sprint(recorder.Header(), recorder.Body); strings.Contains(said, "unseen") {
+				rt.Fatalf("%s %.300s\n%v\n%.1000s\nit says %s", method, target, header, body, said)
+			}
+			if recorder.Code < 300 && strings.Contains(target, id) {
+				rt.Fatalf("%s %.300s: %d %s", method, target, recorder.Code, recorder.Body)
+			}
+		}
+		if hidden() != there {
+			rt.Fatal("it has changed")
+		}
+	})
+}
+
+// entitled has every request that brings no token bring one with all scopes, limited as
+// the token is.
+func entitled(t testing.TB, pool *pgxpool.Pool, next http.Handler, token app.Token) http.Handler {
+	token.Name, token.Scopes = "all", []string{"read", "write", "admin"}
+	_, secret, err := newService(t, pool, nil).CreateToken(operator(t), token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +458,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add(uint8(seeds.IntN(len(c.operations))), "/v1/schedules/"+url.PathEscape(text)+"?namespace="+url.QueryEscape(text), `"1"`, "application/json", []byte(body))
 	}
 	pool := dbtest.Pool(f)
-	handler := entitled(f, pool, New(Config{Service: newService(f, pool, nil), Door: app.NewDoor(db.NewStore(pool), false, discard()), Log: discard()}))
+	handler := entitled(f, pool, New(Config{Service: newService(f, pool, nil), Door: app.NewDoor(db.NewStore(pool), false, discard()), Log: discard()}), app.Token{})
 	if err := c.furnish(context.Background(), handler); err != nil {
 		f.Fatal(err)
 	}

@@ -98,6 +98,10 @@ var requests = []struct{ method, path, body string }{
 	{"GET", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z", ""},
 	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/cancel", ""},
 	{"POST", "/v1/schedules/name:n/runs/2026-01-01T00:00:00Z/retry", ""},
+	{"GET", "/v1/schedules/name:n/revisions", ""},
+	{"GET", "/v1/schedules/name:n/revisions/1", ""},
+	{"POST", "/v1/schedules/name:n/revisions/1/restore", ""},
+	{"POST", "/v1/apply", `{"schedules": [` + minimal("n", "") + `]}`},
 	{"GET", "/v1/runs", ""},
 	{"POST", "/v1/schedules/pause", `{"namespace": "default"}`},
 	{"POST", "/v1/schedules/resume", `{"namespace": "default"}`},
@@ -390,7 +394,7 @@ func TestTheDescriptionListsEveryRoute(t *testing.T) {
 	}
 	want := map[string]bool{"GET /livez": true, "GET /readyz": true, "POST /v1/preview": true, "POST /v1/calendars/{name}/import": true}
 	for _, r := range requests {
-		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", "alerts/a", "alerts/{name}", "secrets/s", "secrets/{name}", anID, "{id}", "2026-01-01T00:00:00Z", "{scheduled_for}").Replace(r.path)] = true
+		want[r.method+" "+strings.NewReplacer("name:n", "{id}", "calendars/c", "calendars/{name}", "alerts/a", "alerts/{name}", "secrets/s", "secrets/{name}", anID, "{id}", "2026-01-01T00:00:00Z", "{scheduled_for}", "revisions/1", "revisions/{version}").Replace(r.path)] = true
 	}
 	equal(t, "routes", got, want)
 }
@@ -403,7 +407,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 	// In the order in which they make sense: there must be something to edit.
 	for _, r := range []struct{ method, path string }{
 		{"POST", "/v1/schedules"}, {"PATCH", "/v1/schedules/{id}"}, {"PUT", "/v1/schedules/{id}"}, {"POST", "/v1/schedules/{id}/pause"}, {"POST", "/v1/schedules/{id}/run"}, {"POST", "/v1/schedules/{id}/backfill"},
-		{"POST", "/v1/schedules/pause"}, {"POST", "/v1/schedules/resume"}, {"POST", "/v1/preview"},
+		{"POST", "/v1/schedules/pause"}, {"POST", "/v1/schedules/resume"}, {"POST", "/v1/preview"}, {"POST", "/v1/apply"},
 		{"POST", "/v1/calendars"}, {"PUT", "/v1/calendars/{name}"}, {"PATCH", "/v1/calendars/{name}"},
 	} {
 		o := d.Paths[r.path][strings.ToLower(r.method)]
@@ -427,7 +431,7 @@ func TestTheExamplesOfTheDescriptionAreTaken(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "examples", taken, 14)
+	equal(t, "examples", taken, 16)
 
 	// Whatever an answer holds is described.
 	o := f.get(t, "name:nightly-report")

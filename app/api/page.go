@@ -54,3 +54,15 @@ func cutID(raw []byte) (id schedule.ID, rest []byte, ok bool) {
 	copy(id[:], raw)
 	return id, raw[len(id):], true
 }
+
+// nameCursor is the name that the token stands for, which looks like a namespace's;
+// empty for the first page.
+func (p *PageParams) nameCursor() (string, error) {
+	after, err := base64.RawURLEncoding.DecodeString(p.PageToken)
+	if err != nil || len(after) > 0 && !schedule.ValidNamespace(string(after)) {
+		return "", errPageToken
+	}
+	return string(after), nil
+}
+
+func nameToken(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }

@@ -98,6 +98,15 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *problem {
 		return &problem{Status: http.StatusNotFound, Detail: "There is no such schedule."}
 	case errors.Is(err, schedule.ErrNoRun):
 		return &problem{Status: http.StatusNotFound, Detail: "The schedule's ledger has no such run."}
+	case errors.Is(err, schedule.ErrNoRevision):
+		return &problem{Status: http.StatusNotFound, Detail: "The schedule has no such revision, or has it no longer."}
+	case errors.Is(err, app.ErrKeyReused):
+		return &problem{
+			Status: http.StatusUnprocessableEntity, Detail: "One field is wrong.",
+			Errors: []fieldProblem{{Field: idempotencyKey, Reason: "was used for another request"}},
+		}
+	case errors.Is(err, app.ErrKeyInUse):
+		return &problem{Status: http.StatusConflict, Detail: "A request with this Idempotency-Key is being answered.", retryAfter: "1"}
 	case errors.As(err, &jobState) && jobState.State == "":
 		return &problem{Status: http.StatusConflict, Detail: "The run has no job, or River has removed it."}
 	case errors.As(err, &jobState):

@@ -202,13 +202,32 @@ func watched[O written](ctx context.Context, a *api, p *WaitParams, write func()
 	if err != nil {
 		return none, err
 	}
-	defer watch.Close(ctx)
 	if out, err = write(); err != nil {
+		watch.Close(ctx)
 		return none, err
 	}
+	if asked := askedOf(ctx); asked != nil {
+		asked.after = func(err error) *pending {
+			defer watch.Close(ctx)
+			if err != nil {
+				return nil
+			}
+			return a.await(ctx, watch, out)
+		}
+		return out, nil
+	}
+	defer watch.Close(ctx)
+	if answer := a.await(ctx, watch, out); answer != nil {
+		return none, answer
+	}
+	return out, nil
+}
+
+// await waits until the write is in force; nil: it is.
+func (a *api) await(ctx context.Context, watch *app.Watch, out written) *pending {
 	missing, all, err := out.await(ctx, watch)
 	if all && err == nil {
-		return out, nil
+		return nil
 	}
 	// Written it is, whatever has become of the watch.
 	answer := out.pending()
@@ -227,7 +246,7 @@ func watched[O written](ctx context.Context, a *api, p *WaitParams, write func()
 	default:
 		answer.Detail = fmt.Sprintf("%d schedulers don't have the change in force yet.", len(missing))
 	}
-	return none, answer
+	return answer
 }
 
 func (o *scheduleAnswer) await(ctx context.Context, w *app.Watch) ([]app.Scheduler, bool, error) {

@@ -32,6 +32,8 @@ func (a *api) routes() {
 		a.runRoutes()
 		a.backfillRoutes()
 		a.bulkRoutes()
+		a.revisionRoutes()
+		a.applyRoutes()
 		a.tokenRoutes()
 		a.secretRoutes()
 		a.alertRoutes()
@@ -100,6 +102,11 @@ func (a *api) healthRoutes() {
 
 // The types that inputs embed are exported because Huma passes over others.
 
+// NamespaceParam is the namespace of what a request is about.
+type NamespaceParam struct {
+	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+}
+
 // ScheduleParams name the schedule that a request is about.
 type ScheduleParams struct {
 	ID        string `path:"id" doc:"The id, or name: and the name, escaped." example:"name:nightly-report"`
@@ -151,6 +158,7 @@ func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + 
 
 // scheduleAnswer is one schedule.
 type scheduleAnswer struct {
+	Status   int
 	ETag     string `header:"ETag"`
 	Location string `header:"Location"`
 	Body     scheduleDocument
@@ -164,7 +172,7 @@ func answer(ctx context.Context) func(*schedule.Status, error) (*scheduleAnswer,
 		if err != nil {
 			return nil, err
 		}
-		return &scheduleAnswer{ETag: etag(status.Schedule.Version), Body: statusDocument(status, languageOf(ctx)), id: status.Schedule.ID}, nil
+		return &scheduleAnswer{Status: http.StatusOK, ETag: etag(status.Schedule.Version), Body: statusDocument(status, languageOf(ctx)), id: status.Schedule.ID}, nil
 	}
 }
 
@@ -181,7 +189,7 @@ func (a *api) create(ctx context.Context, in *createInput) (*scheduleAnswer, err
 	return watched(ctx, a, &in.WaitParams, func() (*scheduleAnswer, error) {
 		out, err := answer(ctx)(a.Service.Create(ctx, definition))
 		if err == nil {
-			out.Location = "/v1/schedules/" + out.Body.ID
+			out.Status, out.Location = http.StatusCreated, "/v1/schedules/"+out.Body.ID
 		}
 		return out, err
 	})

@@ -22,7 +22,7 @@ func (a *api) runRoutes() {
 		Summary: "Run a schedule now",
 		Description: "Beside its own runs, which stay as they are; also when it is paused or completed. " +
 			"With respect_overlap it is a 409 while the schedule's overlap policy would hold a run back.",
-		DefaultStatus: http.StatusAccepted, Errors: []int{400, 404, 409, 413, 415, 422, 503},
+		DefaultStatus: http.StatusAccepted, Errors: []int{400, 404, 409, 412, 413, 415, 422, 503},
 	}, a.run)
 	a.huma.OpenAPI().Paths[of+"/run"].Post.RequestBody.Required = false
 	handle(a, huma.Operation{
@@ -146,11 +146,12 @@ func (runNowDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sch
 
 type runInput struct {
 	ScheduleParams
+	IfMatch
 	Body body[runNowDocument]
 }
 
 func (a *api) run(ctx context.Context, in *runInput) (*runAnswer, error) {
-	key, err := in.key()
+	key, version, err := target(&in.ScheduleParams, &in.IfMatch)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (a *api) run(ctx context.Context, in *runInput) (*runAnswer, error) {
 			return nil, err
 		}
 	}
-	return answerRun(a.Service.RunNow(ctx, key, app.RunNow{RespectOverlap: how.RespectOverlap, Args: how.Args}))
+	return answerRun(a.Service.RunNow(ctx, key, app.RunNow{Version: version, RespectOverlap: how.RespectOverlap, Args: how.Args}))
 }
 
 // RunFilterParams say which runs to list.

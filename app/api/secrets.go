@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -107,8 +106,8 @@ func (valueDocument) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 
 // SecretParams name the secret that a request is about.
 type SecretParams struct {
-	Name      string `path:"name" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" example:"hooks"`
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	Name string `path:"name" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" example:"hooks"`
+	NamespaceParam
 }
 
 func (p *SecretParams) key(ctx context.Context) app.SecretKey {
@@ -136,7 +135,7 @@ func answerSecret(secret *schedule.Secret, created bool, err error) (*secretAnsw
 
 type secretsInput struct {
 	PageParams
-	Namespace string `query:"namespace" pattern:"^[a-z0-9][a-z0-9-]{0,62}$" patternDescription:"1 to 63 lower-case letters, digits and hyphens, the first not a hyphen" doc:"When it is left out, the token's only namespace, else default."`
+	NamespaceParam
 }
 
 type secretsAnswer struct {
@@ -165,18 +164,6 @@ func (a *api) listSecrets(ctx context.Context, in *secretsInput) (*secretsAnswer
 	}
 	return out, nil
 }
-
-// nameCursor is the name that the token stands for, which looks like a namespace's;
-// empty for the first page.
-func (p *PageParams) nameCursor() (string, error) {
-	after, err := base64.RawURLEncoding.DecodeString(p.PageToken)
-	if err != nil || len(after) > 0 && !schedule.ValidNamespace(string(after)) {
-		return "", errPageToken
-	}
-	return string(after), nil
-}
-
-func nameToken(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
 
 func (a *api) getSecret(ctx context.Context, in *SecretParams) (*secretAnswer, error) {
 	secret, err := a.Service.Secrets().Get(ctx, in.key(ctx))
@@ -221,6 +208,7 @@ func (a *api) generateSecret(ctx context.Context, in *generateSecretInput) (*sec
 	secret, value, _, err := a.Service.Secrets().Generate(ctx, in.key(ctx), version, d.grace())
 	out, err := answerSecret(secret, true, err)
 	if err == nil {
+		hideAnswer(ctx)
 		out.Body.Value = value
 	}
 	return out, err

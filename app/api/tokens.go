@@ -99,6 +99,7 @@ func (a *api) createToken(ctx context.Context, in *createTokenInput) (*newTokenA
 	if err != nil {
 		return nil, err
 	}
+	hideAnswer(ctx)
 	return &newTokenAnswer{
 		Location: "/v1/tokens/" + created.ID.String(), CacheControl: "no-store",
 		Body: newTokenDocument{Token: secret, TokenFields: toTokenDocument(created)},

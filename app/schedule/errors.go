@@ -13,6 +13,8 @@ var (
 	ErrNotFound = errors.New("no such schedule")
 	// ErrNoNamespace: the caller has no such namespace.
 	ErrNoNamespace = errors.New("no such namespace")
+	// ErrNoRevision: the schedule has no such revision, or it is past its retention.
+	ErrNoRevision = errors.New("no such revision")
 	// ErrNoRun: the ledger of the schedule has no such run.
 	ErrNoRun = errors.New("no such run")
 	// ErrNoCalendar: no such calendar in the caller's namespace.

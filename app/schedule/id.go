@@ -11,17 +11,14 @@ type ID [16]byte
 
 // String is the canonical form, 36 lower-case characters.
 func (id ID) String() string {
-	var text [36]byte
-	at := 0
-	for i, b := range id {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			text[at] = '-'
-			at++
+	text := make([]byte, 0, 36)
+	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			text = append(text, '-')
 		}
-		hex.Encode(text[at:], []byte{b})
-		at += 2
+		text = hex.AppendEncode(text, part)
 	}
-	return string(text[:])
+	return string(text)
 }
 
 // IsZero reports whether the ID names nothing.

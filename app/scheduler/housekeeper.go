@@ -26,16 +26,21 @@ const (
 // their way: in small batches, half of the time at rest. Any number may run; one
 // works at a time.
 type Housekeeper struct {
-	Store              *db.Store
-	RunRetention       time.Duration // of lines of the ledger, from when they were written; 0: they stay
-	CompletedRetention time.Duration // of schedules of a single instant, from when they were finished; 0: they stay
-	Every              time.Duration // between rounds, about; 10 min
-	Metrics            *Metrics      // nil: none are kept
-	Log                *slog.Logger
+	Store   *db.Store
+	Every   time.Duration // between rounds, about; 10 min
+	Metrics *Metrics      // nil: none are kept
+	Log     *slog.Logger
+
+	// How long things are kept; 0: for ever.
+	RunRetention       time.Duration // lines of the ledger, from when they were written
+	CompletedRetention time.Duration // schedules of a single instant, from when they were finished
+	RevisionRetention  time.Duration // from the change on
+	KeyRetention       time.Duration // idempotency keys, from the answer on
 }
 
 // sweep goes through what is past a retention, oldest first.
 type sweep struct {
+	what      string
 	retention time.Duration
 	remove    func(ctx context.Context, from time.Time, retention time.Duration, limit int) (db.Removal, error)
 
@@ -52,21 +57,30 @@ func (h *Housekeeper) Run(ctx context.Context) error {
 	if every == 0 {
 		every = houseEvery
 	}
-	removedRuns, removedSchedules := metrics.removed.WithLabelValues("runs"), metrics.removed.WithLabelValues("schedules")
-	runs := &sweep{retention: h.RunRetention, remove: h.Store.RemoveRuns}
-	completed := &sweep{retention: h.CompletedRetention, remove: h.Store.RemoveCompleted}
+	sweeps := []*sweep{
+		{what: "schedules", retention: h.CompletedRetention, remove: h.Store.RemoveCompleted},
+		{what: "runs", retention: h.RunRetention, remove: h.Store.RemoveRuns},
+		{what: "revisions", retention: h.RevisionRetention, remove: h.Store.RemoveRevisions},
+		{what: "idempotency_keys", retention: h.KeyRetention, remove: h.Store.RemoveKeys},
+	}
+	for _, s := range sweeps {
+		metrics.removed.WithLabelValues(s.what) // shown from the start
+	}
 	// Jittered, so that processes that were started together don't meet.
 	for sleep(ctx, every/2+rand.N(every), nil) {
-		begun := time.Now()
-		schedules, err := completed.round(ctx)
-		lines, runsErr := runs.round(ctx)
-		secretsErr := h.Store.RemoveExpiredSecrets(ctx)
-		removedRuns.Add(float64(lines))
-		removedSchedules.Add(float64(schedules))
-		if schedules+lines > 0 {
-			h.Log.Info("removed what is past its retention", "runs", lines, "schedules", schedules, "took", time.Since(begun))
+		begun, total := time.Now(), 0
+		var facts []any
+		errs := []error{h.Store.RemoveExpiredSecrets(ctx)}
+		for _, s := range sweeps {
+			removed, err := s.round(ctx)
+			metrics.removed.WithLabelValues(s.what).Add(float64(removed))
+			total += removed
+			facts, errs = append(facts, s.what, removed), append(errs, err)
 		}
-		if err := errors.Join(err, runsErr, secretsErr); err != nil && ctx.Err() == nil {
+		if total > 0 {
+			h.Log.Info("removed what is past its retention", append(facts, "took", time.Since(begun))...)
+		}
+		if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 			h.Log.Warn("can't remove what is past its retention: the next round tries again", "err", err)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func (b *bench) house() {
 	b.t.Helper()
 	h := &scheduler.Housekeeper{
-		Store: db.NewStore(b.pool), RunRetention: 24 * time.Hour, CompletedRetention: 24 * time.Hour,
+		Store: db.NewStore(b.pool), RunRetention: 24 * time.Hour, CompletedRetention: 24 * time.Hour, RevisionRetention: 24 * time.Hour, KeyRetention: 24 * time.Hour,
 		Every: 10 * time.Millisecond, Log: dbtest.Log(b.t),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -39,6 +39,21 @@ func (b *bench) runs(scheduleName, reason string, n, due, written int) {
 		SELECT coalesce(s.id, '00000000-0000-0000-0000-000000000001'), now() - make_interval(days => $4) - make_interval(secs => $3 - i),
 		       'default', $1, $2, %s, now() - make_interval(days => $5) - make_interval(secs => $3 - i)
 		FROM generate_series(1, $3::int) i LEFT JOIN riverbeat.schedules s ON s.name = $1`, outcome), scheduleName, reason, n, due, written)
+}
+
+func TestRevisionsAndIdempotencyKeysAreKeptForTheirRetention(t *testing.T) {
+	b := setup(t)
+	b.insert(3, "every", "interval '1 day'")
+	b.exec(`
+		INSERT INTO riverbeat.revisions (schedule_id, version, namespace, op, how, actor, changed_at, definition, was)
+		SELECT gen_random_uuid(), i, 'default', 'updated', 'sql', 'somebody', now() - interval '1 day' - i * interval '1 s', '{}', '{}' FROM generate_series(1, 2500) i`)
+	b.exec(`
+		INSERT INTO riverbeat.idempotency_keys (caller, key, request, status, headers, created_at)
+		SELECT gen_random_uuid(), i::text, sha256('x'), 200, '{}', now() - interval '1 day' + (i - 2500) * interval '1 s' FROM generate_series(1, 2510) i`)
+	b.house()
+	b.becomes("old revisions have gone", `SELECT count(*) = 3 FROM riverbeat.revisions`)
+	b.becomes("old keys have gone", `SELECT count(*) = 10 FROM riverbeat.idempotency_keys WHERE key::int > 2500`)
+	b.becomes("old keys have gone", `SELECT count(*) BETWEEN 9 AND 10 FROM riverbeat.idempotency_keys`)
 }
 
 func TestTheLedgerIsKeptForItsRetention(t *testing.T) {

@@ -83,7 +83,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "riverbeat_replanned_total", Help: "Next runs that this scheduler moved because newer time zone data say so.",
 		}),
 		removed: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "riverbeat_housekeeping_removed_total", Help: "What was removed past its retention: runs (lines of the ledger) and schedules (finished ones of a single instant).",
+			Name: "riverbeat_housekeeping_removed_total", Help: "What was removed past its retention: runs (lines of the ledger), schedules (finished ones of a single instant), revisions and idempotency_keys.",
 		}, []string{"what"}),
 	}
 	// What happens for the first time is an increase only where there was a zero.

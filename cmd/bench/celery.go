@@ -88,7 +88,7 @@ func (c *celery) run(ctx context.Context, args ...string) (string, error) {
 	var printed, said strings.Builder
 	cmd.Stdout, cmd.Stderr = &printed, &said
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("Celery Beat's schedules: %w\n%s", err, said.String())
+		return "", fmt.Errorf("schedules of Celery Beat: %w\n%s", err, said.String())
 	}
 	return printed.String(), nil
 }

@@ -48,6 +48,8 @@ type Config struct {
 
 	RunRetention       time.Duration
 	CompletedRetention time.Duration
+	RevisionRetention  time.Duration
+	KeyRetention       time.Duration
 
 	Queues         map[string]int
 	WebhookAllow   []netip.Prefix
@@ -112,6 +114,8 @@ func (c *Config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.CatchUpRate, "catch-up-rate", schedule.DefaultCatchUpRate, "how many runs a second make up for missed ones, over all schedulers")
 	f.DurationVar(&c.RunRetention, "run-retention", 30*24*time.Hour, "how long the ledger keeps a run after it was recorded; the last ones of a schedule that still exists stay; 0s keeps all")
 	f.DurationVar(&c.CompletedRetention, "completed-retention", 0, "how long a schedule of a single instant (at) stays after it ran and its job finished; 0s keeps it until somebody deletes it")
+	f.DurationVar(&c.RevisionRetention, "revision-retention", 90*24*time.Hour, "how long it is kept who changed a schedule, and what; 0s keeps all")
+	f.DurationVar(&c.KeyRetention, "idempotency-retention", 24*time.Hour, "how long the answer to a request with an Idempotency-Key is kept; 0s keeps all")
 	c.Queues = map[string]int{"default": 100}
 	f.Var((*queues)(&c.Queues), "queues", "River queues that the worker role works, and how many jobs of each at once")
 	f.Var((*networks)(&c.WebhookAllow), "webhook-allow", "networks that webhooks may reach besides the public internet, such as 10.1.0.0/16, separated by commas; riverbeat's own machine, and those of PostgreSQL and Redis, only by their own addresses")
@@ -239,7 +243,7 @@ func (c *Config) check() error {
 	for _, r := range []struct {
 		flag string
 		time.Duration
-	}{{"run-retention", c.RunRetention}, {"completed-retention", c.CompletedRetention}} {
+	}{{"run-retention", c.RunRetention}, {"completed-retention", c.CompletedRetention}, {"revision-retention", c.RevisionRetention}, {"idempotency-retention", c.KeyRetention}} {
 		if r.Duration < 0 || r.Duration > 0 && r.Duration < time.Hour {
 			add(r.flag, "must be 0s, which keeps for ever, or at least 1h")
 		}

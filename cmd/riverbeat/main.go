@@ -119,7 +119,7 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	p.config.flags(root.PersistentFlags())
-	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.scheduleCommand(), p.healthCommand(), p.operationsCommand())
+	root.AddCommand(p.serveCommand(), p.devCommand(), p.migrateCommand(), p.replanCommand(), p.tokenCommand(), p.scheduleCommand(), p.applyCommand(), p.healthCommand(), p.operationsCommand())
 	return root
 }
 

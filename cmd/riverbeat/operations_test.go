@@ -17,11 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/riverbeat/riverbeat/app/wake/redistest"
 )

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/riverbeat/riverbeat/app/api/client"
 )
@@ -105,9 +105,13 @@ func readDocument(name string, stdin io.Reader) ([]byte, error) {
 	if trimmed := bytes.TrimSpace(text); len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') {
 		return text, nil // as it is: the server says what is wrong with it
 	}
-	document, err := yaml.YAMLToJSON(text)
+	var root any
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return nil, &inputError{fmt.Errorf("read %s: %w", name, err)}
+	}
+	document, err := json.Marshal(root)
 	if err != nil {
-		return nil, &inputError{fmt.Errorf("read %s: %s", name, yaml.FormatError(err, false, false))}
+		return nil, &inputError{fmt.Errorf("read %s: %w", name, err)}
 	}
 	return document, nil
 }
@@ -136,9 +140,14 @@ func (r *remote) show(answer []byte, table func(io.Writer) error) error {
 		_, err := out.WriteTo(r.stdout)
 		return err
 	case "yaml":
-		text, err := yaml.JSONToYAML(answer)
-		if err != nil {
+		var root yaml.Node // JSON is YAML: in this form it keeps its order
+		if err := yaml.Unmarshal(answer, &root); err != nil {
 			return fmt.Errorf("read the answer: %w", err)
+		}
+		plain(&root)
+		text, err := yaml.Marshal(&root)
+		if err != nil {
+			return fmt.Errorf("write the answer: %w", err)
 		}
 		_, err = r.stdout.Write(text)
 		return err
@@ -148,6 +157,14 @@ func (r *remote) show(answer []byte, table func(io.Writer) error) error {
 		return err
 	}
 	return w.Flush()
+}
+
+// plain has YAML written as people write it, instead of as JSON.
+func plain(node *yaml.Node) {
+	node.Style = 0
+	for _, child := range node.Content {
+		plain(child)
+	}
 }
 
 // cell is a value as a table shows it; - is none.

@@ -27,7 +27,7 @@ func (p *program) scheduleCommand() *cobra.Command {
 	}
 	r.flags(command)
 	command.AddCommand(r.listCommand(), r.getCommand(), r.createCommand(), r.editCommand(), r.deleteCommand(),
-		r.pauseCommand(), r.resumeCommand(), r.runCommand(), r.runsCommand(), r.previewCommand())
+		r.pauseCommand(), r.resumeCommand(), r.runCommand(), r.runsCommand(), r.revisionsCommand(), r.restoreCommand(), r.previewCommand())
 	return command
 }
 
@@ -347,7 +347,7 @@ func (r *remote) runCommand() *cobra.Command {
 		Use: "run SCHEDULE", Short: "Run a schedule now, beside its own runs", Args: named,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.do(cmd, func(ctx context.Context, api *client.API) error {
-				run, err := api.RunScheduleWithResponse(ctx, scheduleID(args[0]), &client.RunScheduleParams{Namespace: given(r.namespace)}, client.RunNow{RespectOverlap: given(respect)})
+				run, err := api.RunScheduleWithResponse(ctx, scheduleID(args[0]), &client.RunScheduleParams{IfMatch: client.AnyVersion, Namespace: given(r.namespace)}, client.RunNow{RespectOverlap: given(respect)})
 				if err != nil {
 					return err
 				}

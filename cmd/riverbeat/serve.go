@@ -254,8 +254,9 @@ func (s *server) build() (err error) {
 		})
 		// Not on the scheduler's own few connections.
 		s.housekeeper = &scheduler.Housekeeper{
-			Store: s.store, RunRetention: s.config.RunRetention, CompletedRetention: s.config.CompletedRetention,
-			Metrics: metrics, Log: s.log,
+			Store: s.store, Metrics: metrics, Log: s.log,
+			RunRetention: s.config.RunRetention, CompletedRetention: s.config.CompletedRetention,
+			RevisionRetention: s.config.RevisionRetention, KeyRetention: s.config.KeyRetention,
 		}
 		s.lookout = &scheduler.Lookout{Store: s.store, Notifier: s.inserter, Log: s.log}
 		config, err := db.ParseURL(s.config.listenURL())

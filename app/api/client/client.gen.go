@@ -38,6 +38,27 @@ func (e AlertOn) Valid() bool {
 	}
 }
 
+// Defines values for AppliedOp.
+const (
+	AppliedOpCreated AppliedOp = "created"
+	AppliedOpDeleted AppliedOp = "deleted"
+	AppliedOpUpdated AppliedOp = "updated"
+)
+
+// Valid indicates whether the value is a known member of the AppliedOp enum.
+func (e AppliedOp) Valid() bool {
+	switch e {
+	case AppliedOpCreated:
+		return true
+	case AppliedOpDeleted:
+		return true
+	case AppliedOpUpdated:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BackfillOverlap.
 const (
 	Ignore  BackfillOverlap = "ignore"
@@ -176,6 +197,135 @@ func (e ReadyzAnswerStatus) Valid() bool {
 	case Ok:
 		return true
 	case Unavailable:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionAfterMisfire.
+const (
+	RevisionAfterMisfireAll  RevisionAfterMisfire = "all"
+	RevisionAfterMisfireOnce RevisionAfterMisfire = "once"
+	RevisionAfterMisfireSkip RevisionAfterMisfire = "skip"
+)
+
+// Valid indicates whether the value is a known member of the RevisionAfterMisfire enum.
+func (e RevisionAfterMisfire) Valid() bool {
+	switch e {
+	case RevisionAfterMisfireAll:
+		return true
+	case RevisionAfterMisfireOnce:
+		return true
+	case RevisionAfterMisfireSkip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionAfterOverlap.
+const (
+	RevisionAfterOverlapAllow    RevisionAfterOverlap = "allow"
+	RevisionAfterOverlapQueueOne RevisionAfterOverlap = "queue_one"
+	RevisionAfterOverlapSkip     RevisionAfterOverlap = "skip"
+)
+
+// Valid indicates whether the value is a known member of the RevisionAfterOverlap enum.
+func (e RevisionAfterOverlap) Valid() bool {
+	switch e {
+	case RevisionAfterOverlapAllow:
+		return true
+	case RevisionAfterOverlapQueueOne:
+		return true
+	case RevisionAfterOverlapSkip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionBeforeMisfire.
+const (
+	RevisionBeforeMisfireAll  RevisionBeforeMisfire = "all"
+	RevisionBeforeMisfireOnce RevisionBeforeMisfire = "once"
+	RevisionBeforeMisfireSkip RevisionBeforeMisfire = "skip"
+)
+
+// Valid indicates whether the value is a known member of the RevisionBeforeMisfire enum.
+func (e RevisionBeforeMisfire) Valid() bool {
+	switch e {
+	case RevisionBeforeMisfireAll:
+		return true
+	case RevisionBeforeMisfireOnce:
+		return true
+	case RevisionBeforeMisfireSkip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionBeforeOverlap.
+const (
+	RevisionBeforeOverlapAllow    RevisionBeforeOverlap = "allow"
+	RevisionBeforeOverlapQueueOne RevisionBeforeOverlap = "queue_one"
+	RevisionBeforeOverlapSkip     RevisionBeforeOverlap = "skip"
+)
+
+// Valid indicates whether the value is a known member of the RevisionBeforeOverlap enum.
+func (e RevisionBeforeOverlap) Valid() bool {
+	switch e {
+	case RevisionBeforeOverlapAllow:
+		return true
+	case RevisionBeforeOverlapQueueOne:
+		return true
+	case RevisionBeforeOverlapSkip:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionHow.
+const (
+	RevisionHowAPI    RevisionHow = "api"
+	RevisionHowApply  RevisionHow = "apply"
+	RevisionHowImport RevisionHow = "import"
+	RevisionHowSQL    RevisionHow = "sql"
+)
+
+// Valid indicates whether the value is a known member of the RevisionHow enum.
+func (e RevisionHow) Valid() bool {
+	switch e {
+	case RevisionHowAPI:
+		return true
+	case RevisionHowApply:
+		return true
+	case RevisionHowImport:
+		return true
+	case RevisionHowSQL:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RevisionOp.
+const (
+	RevisionOpCreated RevisionOp = "created"
+	RevisionOpDeleted RevisionOp = "deleted"
+	RevisionOpUpdated RevisionOp = "updated"
+)
+
+// Valid indicates whether the value is a known member of the RevisionOp enum.
+func (e RevisionOp) Valid() bool {
+	switch e {
+	case RevisionOpCreated:
+		return true
+	case RevisionOpDeleted:
+		return true
+	case RevisionOpUpdated:
 		return true
 	default:
 		return false
@@ -698,6 +848,21 @@ func (e ResumeScheduleParamsWait) Valid() bool {
 	}
 }
 
+// Defines values for RestoreRevisionParamsWait.
+const (
+	RestoreRevisionParamsWaitApplied RestoreRevisionParamsWait = "applied"
+)
+
+// Valid indicates whether the value is a known member of the RestoreRevisionParamsWait enum.
+func (e RestoreRevisionParamsWait) Valid() bool {
+	switch e {
+	case RestoreRevisionParamsWaitApplied:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListRunsParamsOutcome.
 const (
 	ListRunsParamsOutcomeEnqueued ListRunsParamsOutcome = "enqueued"
@@ -814,6 +979,52 @@ type AlertsAnswer struct {
 	NextPageToken string `json:"next_page_token"`
 }
 
+// Applied defines model for Applied.
+type Applied struct {
+	// Changes What differs; of a creation or a deletion, nothing.
+	Changes []FieldChange `json:"changes"`
+
+	// ID null: a dry run would give it one.
+	ID        *openapi_types.UUID `json:"id"`
+	Name      string              `json:"name"`
+	Namespace string              `json:"namespace"`
+	Op        AppliedOp           `json:"op"`
+
+	// Version That it has now; null: it is deleted.
+	Version *int64 `json:"version"`
+}
+
+// AppliedOp defines model for Applied.Op.
+type AppliedOp string
+
+// Apply defines model for Apply.
+type Apply struct {
+	// DryRun Only say what would change.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Namespace Of the schedules that name none, and of prune; when it is left out, the token's only namespace, else default.
+	Namespace *string `json:"namespace,omitempty"`
+
+	// Prune A selector by labels, at most 4,096 bytes: schedules of the namespace that it selects and that aren't in the list are deleted. Each of the list must be in the namespace, and be selected.
+	Prune     *string    `json:"prune,omitempty"`
+	Schedules []Schedule `json:"schedules"`
+}
+
+// ApplyAnswer defines model for ApplyAnswer.
+type ApplyAnswer struct {
+	// Changes In the order of namespace and name.
+	Changes []Applied `json:"changes"`
+	Created int64     `json:"created"`
+	Deleted int64     `json:"deleted"`
+
+	// DryRun Nothing was written: it says what would change.
+	DryRun bool `json:"dry_run"`
+
+	// Unchanged How many were as they are to be.
+	Unchanged int64 `json:"unchanged"`
+	Updated   int64 `json:"updated"`
+}
+
 // Backfill defines model for Backfill.
 type Backfill struct {
 	// DryRun Only say how many it would be.
@@ -921,6 +1132,16 @@ type Day struct {
 
 	// To The last day, included; the same day when it is left out.
 	To *openapi_types.Date `json:"to,omitempty"`
+}
+
+// FieldChange defines model for FieldChange.
+type FieldChange struct {
+	// After null: it isn't set.
+	After json.RawMessage `json:"after"`
+
+	// Before null: it wasn't set.
+	Before json.RawMessage `json:"before"`
+	Field  string          `json:"field"`
 }
 
 // Grace defines model for Grace.
@@ -1145,6 +1366,109 @@ type ResumeAll struct {
 
 	// Selector By labels, in the form of Kubernetes; at most 4,096 bytes.
 	Selector *string `json:"selector,omitempty"`
+}
+
+// Revision defines model for Revision.
+type Revision struct {
+	// Actor Who changed it: what the token is called, or the database's user.
+	Actor string `json:"actor"`
+
+	// After The definition after it; null: there is none.
+	After *struct {
+		Description *string `json:"description,omitempty"`
+		Job         Job     `json:"job"`
+
+		// Labels At most 64, with keys and values of at most 253 characters.
+		Labels map[string]string `json:"labels,omitempty"`
+
+		// Misfire What is owed for runs that were missed: the latest, the newest misfire_limit, or none.
+		Misfire *RevisionAfterMisfire `json:"misfire,omitempty"`
+
+		// MisfireGrace Runs missed longer ago than this are not made up for; null: however long ago.
+		MisfireGrace *string `json:"misfire_grace,omitempty"`
+		MisfireLimit *int64  `json:"misfire_limit,omitempty"`
+
+		// Name Unique in its namespace.
+		Name string `json:"name"`
+
+		// Namespace A namespace exists by being used. It never changes.
+		Namespace *string `json:"namespace,omitempty"`
+
+		// Overlap What happens to a run while the job of the one before it is unfinished: it runs beside it, it is skipped, or one run waits for that job and later ones are skipped meanwhile.
+		Overlap *RevisionAfterOverlap `json:"overlap,omitempty"`
+
+		// OverlapStaleAfter A job older than this keeps no run back, though it isn't finished; null: every unfinished job does.
+		OverlapStaleAfter *string `json:"overlap_stale_after,omitempty"`
+		PauseReason       *string `json:"pause_reason,omitempty"`
+		Paused            *bool   `json:"paused,omitempty"`
+		Spec              Spec    `json:"spec"`
+	} `json:"after"`
+
+	// Before The definition before it; null: there was none.
+	Before *struct {
+		Description *string `json:"description,omitempty"`
+		Job         Job     `json:"job"`
+
+		// Labels At most 64, with keys and values of at most 253 characters.
+		Labels map[string]string `json:"labels,omitempty"`
+
+		// Misfire What is owed for runs that were missed: the latest, the newest misfire_limit, or none.
+		Misfire *RevisionBeforeMisfire `json:"misfire,omitempty"`
+
+		// MisfireGrace Runs missed longer ago than this are not made up for; null: however long ago.
+		MisfireGrace *string `json:"misfire_grace,omitempty"`
+		MisfireLimit *int64  `json:"misfire_limit,omitempty"`
+
+		// Name Unique in its namespace.
+		Name string `json:"name"`
+
+		// Namespace A namespace exists by being used. It never changes.
+		Namespace *string `json:"namespace,omitempty"`
+
+		// Overlap What happens to a run while the job of the one before it is unfinished: it runs beside it, it is skipped, or one run waits for that job and later ones are skipped meanwhile.
+		Overlap *RevisionBeforeOverlap `json:"overlap,omitempty"`
+
+		// OverlapStaleAfter A job older than this keeps no run back, though it isn't finished; null: every unfinished job does.
+		OverlapStaleAfter *string `json:"overlap_stale_after,omitempty"`
+		PauseReason       *string `json:"pause_reason,omitempty"`
+		Paused            *bool   `json:"paused,omitempty"`
+		Spec              Spec    `json:"spec"`
+	} `json:"before"`
+	ChangedAt time.Time `json:"changed_at"`
+
+	// Changes What differs between before and after; of a creation or a deletion, nothing.
+	Changes    []FieldChange      `json:"changes"`
+	How        RevisionHow        `json:"how"`
+	Op         RevisionOp         `json:"op"`
+	ScheduleID openapi_types.UUID `json:"schedule_id"`
+
+	// Version That it made; of a deletion, the one behind the last.
+	Version int64 `json:"version"`
+}
+
+// RevisionAfterMisfire What is owed for runs that were missed: the latest, the newest misfire_limit, or none.
+type RevisionAfterMisfire string
+
+// RevisionAfterOverlap What happens to a run while the job of the one before it is unfinished: it runs beside it, it is skipped, or one run waits for that job and later ones are skipped meanwhile.
+type RevisionAfterOverlap string
+
+// RevisionBeforeMisfire What is owed for runs that were missed: the latest, the newest misfire_limit, or none.
+type RevisionBeforeMisfire string
+
+// RevisionBeforeOverlap What happens to a run while the job of the one before it is unfinished: it runs beside it, it is skipped, or one run waits for that job and later ones are skipped meanwhile.
+type RevisionBeforeOverlap string
+
+// RevisionHow defines model for Revision.How.
+type RevisionHow string
+
+// RevisionOp defines model for Revision.Op.
+type RevisionOp string
+
+// RevisionsAnswer defines model for RevisionsAnswer.
+type RevisionsAnswer struct {
+	// NextPageToken Empty on the last page.
+	NextPageToken string     `json:"next_page_token"`
+	Revisions     []Revision `json:"revisions"`
 }
 
 // Run defines model for Run.
@@ -1815,10 +2139,49 @@ type ResumeScheduleParams struct {
 // ResumeScheduleParamsWait defines parameters for ResumeSchedule.
 type ResumeScheduleParamsWait string
 
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Namespace Where a name is looked up; when it is left out, the token's only namespace, else default.
+	Namespace *string `form:"namespace,omitempty" json:"namespace,omitempty"`
+
+	// PageSize How many there are on a page, at most.
+	PageSize *int64 `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// PageToken next_page_token of the page before.
+	PageToken *string `form:"page_token,omitempty" json:"page_token,omitempty"`
+}
+
+// GetRevisionParams defines parameters for GetRevision.
+type GetRevisionParams struct {
+	// Namespace Where a name is looked up; when it is left out, the token's only namespace, else default.
+	Namespace *string `form:"namespace,omitempty" json:"namespace,omitempty"`
+}
+
+// RestoreRevisionParams defines parameters for RestoreRevision.
+type RestoreRevisionParams struct {
+	// Namespace Where a name is looked up; when it is left out, the token's only namespace, else default.
+	Namespace *string `form:"namespace,omitempty" json:"namespace,omitempty"`
+
+	// Wait applied: answer once every live scheduler has the change in force, or with a 202 that says which hasn't.
+	Wait *RestoreRevisionParamsWait `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// Timeout How long to wait, from 0.001s to 30s; 5s when it is left out.
+	Timeout *string `form:"timeout,omitempty" json:"timeout,omitempty"`
+
+	// IfMatch The ETag of the version that was read: 412 when the schedule has changed since.
+	IfMatch string `json:"If-Match"`
+}
+
+// RestoreRevisionParamsWait defines parameters for RestoreRevision.
+type RestoreRevisionParamsWait string
+
 // RunScheduleParams defines parameters for RunSchedule.
 type RunScheduleParams struct {
 	// Namespace Where a name is looked up; when it is left out, the token's only namespace, else default.
 	Namespace *string `form:"namespace,omitempty" json:"namespace,omitempty"`
+
+	// IfMatch The ETag of the version that was read: 412 when the schedule has changed since.
+	IfMatch string `json:"If-Match"`
 }
 
 // ListRunsParams defines parameters for ListRuns.
@@ -1931,6 +2294,9 @@ type ListTokensParams struct {
 
 // PutAlertJSONRequestBody defines body for PutAlert for application/json ContentType.
 type PutAlertJSONRequestBody = Alert
+
+// ApplyJSONRequestBody defines body for Apply for application/json ContentType.
+type ApplyJSONRequestBody = Apply
 
 // CreateCalendarJSONRequestBody defines body for CreateCalendar for application/json ContentType.
 type CreateCalendarJSONRequestBody = Calendar
@@ -2099,6 +2465,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /v1/alerts/{name} (the `PutAlert` operationId).
 	PutAlert(ctx context.Context, name string, params *PutAlertParams, body PutAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApplyWithBody Make, change and delete schedules so that they are as said
+	//
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/apply (the `Apply` operationId).
+	ApplyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Apply Make, change and delete schedules so that they are as said
+	//
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/apply (the `Apply` operationId).
+	Apply(ctx context.Context, body ApplyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListCalendars List a namespace's calendars, by name
 	//
@@ -2384,6 +2768,27 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/schedules/{id}/resume (the `ResumeSchedule` operationId).
 	ResumeSchedule(ctx context.Context, id string, params *ResumeScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListRevisions List what changed a schedule, newest first
+	//
+	// Also of one that is gone, by its id. Revisions are kept for RIVERBEAT_REVISION_RETENTION.
+	//
+	// Corresponds with GET /v1/schedules/{id}/revisions (the `ListRevisions` operationId).
+	ListRevisions(ctx context.Context, id string, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRevision Read a revision, by the version that it made
+	//
+	// Read a revision, by the version that it made.
+	//
+	// Corresponds with GET /v1/schedules/{id}/revisions/{version} (the `GetRevision` operationId).
+	GetRevision(ctx context.Context, id string, version int64, params *GetRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreRevision Give a schedule the definition that a revision has left
+	//
+	// That makes a new version. A schedule that is gone is made anew, with another id and a 201.
+	//
+	// Corresponds with POST /v1/schedules/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+	RestoreRevision(ctx context.Context, id string, version int64, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RunScheduleWithBody Run a schedule now
 	//
 	// Beside its own runs, which stay as they are; also when it is paused or completed. With respect_overlap it is a 409 while the schedule's overlap policy would hold a run back.
@@ -2636,6 +3041,44 @@ func (c *Client) PutAlertWithBody(ctx context.Context, name string, params *PutA
 // Corresponds with PUT /v1/alerts/{name} (the `PutAlert` operationId).
 func (c *Client) PutAlert(ctx context.Context, name string, params *PutAlertParams, body PutAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutAlertRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyWithBody Make, change and delete schedules so that they are as said
+//
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/apply (the `Apply` operationId).
+func (c *Client) ApplyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Apply Make, change and delete schedules so that they are as said
+//
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/apply (the `Apply` operationId).
+func (c *Client) Apply(ctx context.Context, body ApplyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3260,6 +3703,57 @@ func (c *Client) GetPropagation(ctx context.Context, id string, params *GetPropa
 // Corresponds with POST /v1/schedules/{id}/resume (the `ResumeSchedule` operationId).
 func (c *Client) ResumeSchedule(ctx context.Context, id string, params *ResumeScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewResumeScheduleRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRevisions List what changed a schedule, newest first
+//
+// Also of one that is gone, by its id. Revisions are kept for RIVERBEAT_REVISION_RETENTION.
+//
+// Corresponds with GET /v1/schedules/{id}/revisions (the `ListRevisions` operationId).
+func (c *Client) ListRevisions(ctx context.Context, id string, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRevisionsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRevision Read a revision, by the version that it made
+//
+// Read a revision, by the version that it made.
+//
+// Corresponds with GET /v1/schedules/{id}/revisions/{version} (the `GetRevision` operationId).
+func (c *Client) GetRevision(ctx context.Context, id string, version int64, params *GetRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRevisionRequest(c.Server, id, version, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreRevision Give a schedule the definition that a revision has left
+//
+// That makes a new version. A schedule that is gone is made anew, with another id and a 201.
+//
+// Corresponds with POST /v1/schedules/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+func (c *Client) RestoreRevision(ctx context.Context, id string, version int64, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRevisionRequest(c.Server, id, version, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3942,6 +4436,46 @@ func NewPutAlertRequestWithBody(server string, name string, params *PutAlertPara
 		req.Header.Set("If-Match", headerParam0)
 
 	}
+
+	return req, nil
+}
+
+// NewApplyRequest calls the generic Apply builder with application/json body
+func NewApplyRequest(server string, body ApplyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApplyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewApplyRequestWithBody constructs an http.Request for the Apply method, with any body, and a specified content type
+func NewApplyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/apply")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -5937,6 +6471,264 @@ func NewResumeScheduleRequest(server string, id string, params *ResumeSchedulePa
 	return req, nil
 }
 
+// NewListRevisionsRequest constructs an http.Request for the ListRevisions method
+func NewListRevisionsRequest(server string, id string, params *ListRevisionsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s/revisions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Namespace != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "namespace", *params.Namespace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageSize != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "page_size", *params.PageSize, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "page_token", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRevisionRequest constructs an http.Request for the GetRevision method
+func NewGetRevisionRequest(server string, id string, version int64, params *GetRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "version", version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s/revisions/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Namespace != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "namespace", *params.Namespace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRestoreRevisionRequest constructs an http.Request for the RestoreRevision method
+func NewRestoreRevisionRequest(server string, id string, version int64, params *RestoreRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "version", version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s/revisions/%s/restore", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Namespace != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "namespace", *params.Namespace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "timeout", *params.Timeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewRunScheduleRequest calls the generic RunSchedule builder with application/json body
 func NewRunScheduleRequest(server string, id string, params *RunScheduleParams, body RunScheduleJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6007,6 +6799,19 @@ func NewRunScheduleRequestWithBody(server string, id string, params *RunSchedule
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -7024,6 +7829,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/alerts/{name} (the `PutAlert` operationId).
 	PutAlertWithResponse(ctx context.Context, name string, params *PutAlertParams, body PutAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*PutAlertResponse, error)
 
+	// ApplyWithBodyWithResponse Make, change and delete schedules so that they are as said
+	//
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/apply (the `Apply` operationId).
+	ApplyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyResponse, error)
+
+	// ApplyWithResponse Make, change and delete schedules so that they are as said
+	//
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/apply (the `Apply` operationId).
+	ApplyWithResponse(ctx context.Context, body ApplyJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyResponse, error)
+
 	// ListCalendarsWithResponse List a namespace's calendars, by name
 	//
 	// List a namespace's calendars, by name.
@@ -7329,6 +8152,33 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/schedules/{id}/resume (the `ResumeSchedule` operationId).
 	ResumeScheduleWithResponse(ctx context.Context, id string, params *ResumeScheduleParams, reqEditors ...RequestEditorFn) (*ResumeScheduleResponse, error)
+
+	// ListRevisionsWithResponse List what changed a schedule, newest first
+	//
+	// Also of one that is gone, by its id. Revisions are kept for RIVERBEAT_REVISION_RETENTION.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/schedules/{id}/revisions (the `ListRevisions` operationId).
+	ListRevisionsWithResponse(ctx context.Context, id string, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
+
+	// GetRevisionWithResponse Read a revision, by the version that it made
+	//
+	// Read a revision, by the version that it made.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/schedules/{id}/revisions/{version} (the `GetRevision` operationId).
+	GetRevisionWithResponse(ctx context.Context, id string, version int64, params *GetRevisionParams, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error)
+
+	// RestoreRevisionWithResponse Give a schedule the definition that a revision has left
+	//
+	// That makes a new version. A schedule that is gone is made anew, with another id and a 201.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/schedules/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+	RestoreRevisionWithResponse(ctx context.Context, id string, version int64, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*RestoreRevisionResponse, error)
 
 	// RunScheduleWithBodyWithResponse Run a schedule now
 	//
@@ -7754,6 +8604,47 @@ func (r PutAlertResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApplyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ApplyAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApplyResponse) GetJSON200() *ApplyAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ApplyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApplyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApplyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApplyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8854,6 +9745,159 @@ func (r ResumeScheduleResponse) ContentType() string {
 	return ""
 }
 
+type ListRevisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevisionsAnswer
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRevisionsResponse) GetJSON200() *RevisionsAnswer {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRevisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRevisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRevisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRevisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Revision
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRevisionResponse) GetJSON200() *Revision {
+	return r.JSON200
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RestoreRevisionResponse200Headers the declared response headers of an HTTP 200 response for RestoreRevision
+type RestoreRevisionResponse200Headers struct {
+	ETag     *string
+	Location *string
+}
+
+// RestoreRevisionResponse201Headers the declared response headers of an HTTP 201 response for RestoreRevision
+type RestoreRevisionResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type RestoreRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Schedule
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Schedule
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Pending
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RestoreRevisionResponse200Headers
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *RestoreRevisionResponse201Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestoreRevisionResponse) GetJSON200() *Schedule {
+	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RestoreRevisionResponse) GetJSON201() *Schedule {
+	return r.JSON201
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RestoreRevisionResponse) GetJSON202() *Pending {
+	return r.JSON202
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RunScheduleResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9562,6 +10606,36 @@ func (c *ClientWithResponses) PutAlertWithResponse(ctx context.Context, name str
 	return ParsePutAlertResponse(rsp)
 }
 
+// ApplyWithBodyWithResponse Make, change and delete schedules so that they are as said
+//
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/apply (the `Apply` operationId).
+func (c *ClientWithResponses) ApplyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyResponse, error) {
+	rsp, err := c.ApplyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyResponse(rsp)
+}
+
+// ApplyWithResponse Make, change and delete schedules so that they are as said
+//
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/apply (the `Apply` operationId).
+func (c *ClientWithResponses) ApplyWithResponse(ctx context.Context, body ApplyJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyResponse, error) {
+	rsp, err := c.Apply(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyResponse(rsp)
+}
+
 // ListCalendarsWithResponse List a namespace's calendars, by name
 //
 // List a namespace's calendars, by name.
@@ -10072,6 +11146,51 @@ func (c *ClientWithResponses) ResumeScheduleWithResponse(ctx context.Context, id
 	return ParseResumeScheduleResponse(rsp)
 }
 
+// ListRevisionsWithResponse List what changed a schedule, newest first
+//
+// Also of one that is gone, by its id. Revisions are kept for RIVERBEAT_REVISION_RETENTION.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/schedules/{id}/revisions (the `ListRevisions` operationId).
+func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, id string, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error) {
+	rsp, err := c.ListRevisions(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRevisionsResponse(rsp)
+}
+
+// GetRevisionWithResponse Read a revision, by the version that it made
+//
+// Read a revision, by the version that it made.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/schedules/{id}/revisions/{version} (the `GetRevision` operationId).
+func (c *ClientWithResponses) GetRevisionWithResponse(ctx context.Context, id string, version int64, params *GetRevisionParams, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error) {
+	rsp, err := c.GetRevision(ctx, id, version, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRevisionResponse(rsp)
+}
+
+// RestoreRevisionWithResponse Give a schedule the definition that a revision has left
+//
+// That makes a new version. A schedule that is gone is made anew, with another id and a 201.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/schedules/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+func (c *ClientWithResponses) RestoreRevisionWithResponse(ctx context.Context, id string, version int64, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*RestoreRevisionResponse, error) {
+	rsp, err := c.RestoreRevision(ctx, id, version, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRevisionResponse(rsp)
+}
+
 // RunScheduleWithBodyWithResponse Run a schedule now
 //
 // Beside its own runs, which stay as they are; also when it is paused or completed. With respect_overlap it is a 409 while the schedule's overlap policy would hold a run back.
@@ -10526,6 +11645,32 @@ func ParsePutAlertResponse(rsp *http.Response) (*PutAlertResponse, error) {
 			headers.ETag = &value
 		}
 		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseApplyResponse parses an HTTP response from a ApplyWithResponse call
+func ParseApplyResponse(rsp *http.Response) (*ApplyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApplyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ApplyAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	}
 
 	return response, nil
@@ -11418,6 +12563,135 @@ func ParseResumeScheduleResponse(rsp *http.Response) (*ResumeScheduleResponse, e
 	return response, nil
 }
 
+// ParseListRevisionsResponse parses an HTTP response from a ListRevisionsWithResponse call
+func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRevisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevisionsAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRevisionResponse parses an HTTP response from a GetRevisionWithResponse call
+func ParseGetRevisionResponse(rsp *http.Response) (*GetRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Revision
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRestoreRevisionResponse parses an HTTP response from a RestoreRevisionWithResponse call
+func ParseRestoreRevisionResponse(rsp *http.Response) (*RestoreRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Schedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Schedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Pending
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RestoreRevisionResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 201:
+		var headers RestoreRevisionResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseRunScheduleResponse parses an HTTP response from a RunScheduleWithResponse call
 func ParseRunScheduleResponse(rsp *http.Response) (*RunScheduleResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11877,6 +13151,8 @@ var conditional = []string{
 	"POST /v1/calendars/*/import",
 	"POST /v1/schedules/*/pause",
 	"POST /v1/schedules/*/resume",
+	"POST /v1/schedules/*/revisions/*/restore",
+	"POST /v1/schedules/*/run",
 	"POST /v1/secrets/*",
 	"PUT /v1/alerts/*",
 	"PUT /v1/calendars/*",

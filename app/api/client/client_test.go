@@ -137,6 +137,7 @@ func TestAnEditWithoutAVersionIsNotSent(t *testing.T) {
 		},
 		"replace": func() error { _, err := api.ReplaceScheduleWithResponse(ctx, "x", nil, Schedule{}); return err },
 		"delete":  func() error { _, err := api.DeleteScheduleWithResponse(ctx, "x", nil); return err },
+		"run":     func() error { _, err := api.RunScheduleWithResponse(ctx, "x", nil, RunNow{}); return err },
 		"pause":   func() error { _, err := api.PauseScheduleWithResponse(ctx, "x", nil, Pause{}); return err },
 		"calendar": func() error {
 			_, err := api.DeleteCalendarWithResponse(ctx, "x", &DeleteCalendarParams{})
@@ -153,7 +154,7 @@ func TestAnEditWithoutAVersionIsNotSent(t *testing.T) {
 	if _, err := api.PatchScheduleWithResponse(ctx, "x", &PatchScheduleParams{IfMatch: AnyVersion}, json.RawMessage(`{}`)); err != nil {
 		t.Error(err)
 	}
-	if _, err := api.RunScheduleWithResponse(ctx, "x", nil, RunNow{}); err != nil { // takes none
+	if _, err := api.PreviewWithResponse(ctx, Preview{}); err != nil { // takes none
 		t.Error(err)
 	}
 }

@@ -138,8 +138,8 @@ func forClient(document []byte) (ours []byte, conditional []string, err error) {
 	return ours, conditional, err
 }
 
-// keepFreeJSON makes objects of which nothing is known json.RawMessage: in a map of
-// Go's, large numbers would change. Examples would become comments.
+// keepFreeJSON makes objects and values of which nothing is known json.RawMessage: in a
+// map of Go's, large numbers would change. Examples would become comments.
 func keepFreeJSON(node any) {
 	switch node := node.(type) {
 	case []any:
@@ -153,6 +153,13 @@ func keepFreeJSON(node any) {
 		}
 		if _, ok := node["examples"].([]any); ok {
 			delete(node, "examples")
+		}
+		properties, _ := node["properties"].(map[string]any)
+		for _, property := range properties {
+			p, ok := property.(map[string]any)
+			if ok && p["type"] == nil && p["$ref"] == nil {
+				p["x-go-type"], p["x-go-type-skip-optional-pointer"] = "json.RawMessage", true
+			}
 		}
 		for _, child := range node {
 			keepFreeJSON(child)
@@ -172,6 +179,7 @@ func clientOperation(operation map[string]any) (conditional bool) {
 		content, _ := body["content"].(map[string]any)
 		if content["application/json"] != nil {
 			delete(content, "application/merge-patch+json") // the same
+			delete(content, "application/yaml")
 		}
 	}
 	parameters, _ := operation["parameters"].([]any)
