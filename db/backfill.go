@@ -39,7 +39,10 @@ func (tx *Tx) LinesOfRange(ctx context.Context, id schedule.ID, start, end time.
 	if err != nil {
 		return nil, wrap(err, "read the ledger of a range")
 	}
-	lines, err := pgx.CollectRows(rows, scanRun)
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r schedule.Run, err error) {
+		err = scanRun(row, &r)
+		return r, err
+	})
 	return lines, wrap(err, "read the ledger of a range")
 }
 

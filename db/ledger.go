@@ -72,21 +72,12 @@ WHERE %s`
 
 func scanRunStatus(row pgx.CollectableRow) (s schedule.RunStatus, err error) {
 	var (
-		id                     [16]byte
-		reason, outcome        string
-		job, count             *int64
-		until                  *time.Time
 		args                   []byte
 		state, failed          *string
 		attempt, most, output  *int
 		attemptedAt, finalized *time.Time
 	)
-	r := &s.Run
-	err = row.Scan(&id, &r.ScheduledFor, &r.Namespace, &r.ScheduleName, &reason, &outcome, &r.Why, &job, &until, &count, &r.CreatedAt,
-		&s.Overridden, &args, &state, &attempt, &most, &attemptedAt, &finalized, &failed, &output)
-	r.ScheduleID, r.Reason, r.Outcome = id, schedule.Reason(reason), schedule.Outcome(outcome)
-	r.JobID, r.Count, r.Until = value(job), value(count), utc(until)
-	r.ScheduledFor, r.CreatedAt = r.ScheduledFor.UTC(), r.CreatedAt.UTC()
+	err = scanRun(row, &s.Run, &s.Overridden, &args, &state, &attempt, &most, &attemptedAt, &finalized, &failed, &output)
 	s.Args = json.RawMessage(args)
 	if state != nil {
 		text := value(failed)

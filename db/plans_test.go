@@ -217,10 +217,7 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			_, err := tx.LastFor(ctx, ids)
 			return err
 		}), "runs_pkey", 6000},
-		{"list the runs of a schedule", within(func(ctx context.Context, tx *db.Tx) error {
-			_, err := tx.Runs(ctx, ids[0], time.Time{}, 20)
-			return err
-		}), "runs_pkey", 10},
+		{"list the runs of a schedule", listRuns(db.RunFilter{ScheduleID: ids[0]}), "runs_pkey river_job_pkey", 20},
 		{"list runs", listRuns(db.RunFilter{}), "runs_created_at_idx river_job_pkey", 500},
 		{"list runs behind a page", listRuns(db.RunFilter{Before: db.RunPlace{CreatedAt: time.Now().Add(-50 * time.Hour), ScheduledFor: time.Now()}}), "runs_created_at_idx river_job_pkey", 500},
 		{"list runs of a large namespace", listRuns(db.RunFilter{Namespaces: []string{"default"}}), "runs_created_at_idx river_job_pkey", 1500},

@@ -97,38 +97,21 @@ func (tx *Tx) LastFor(ctx context.Context, ids []schedule.ID) (map[schedule.ID]t
 	return last, wrap(err, "read the last runs")
 }
 
-const listRuns = `
-SELECT schedule_id, scheduled_for, namespace, schedule_name, reason, outcome, why, job_id, until, count, created_at
-FROM riverbeat.runs
-WHERE schedule_id = $1 AND ($2::timestamptz IS NULL OR scheduled_for < $2)
-  AND ($4::text[] IS NULL OR namespace = ANY($4))
-ORDER BY scheduled_for DESC
-LIMIT $3`
-
-// Runs lists the ledger of one schedule, newest first. before is the last
-// ScheduledFor of the page before, or zero.
-func (tx *Tx) Runs(ctx context.Context, id schedule.ID, before time.Time, limit int) ([]schedule.Run, error) {
-	rows, err := tx.Query(ctx, listRuns, [16]byte(id), nullTime(before), limit, tx.Namespaces)
-	if err != nil {
-		return nil, wrap(err, "list runs")
-	}
-	runs, err := pgx.CollectRows(rows, scanRun)
-	return runs, wrap(err, "list runs")
-}
-
-func scanRun(row pgx.CollectableRow) (r schedule.Run, err error) {
+// scanRun reads a line of the ledger and whatever stands behind its columns.
+func scanRun(row pgx.CollectableRow, r *schedule.Run, more ...any) error {
 	var (
 		id              [16]byte
 		reason, outcome string
 		job, count      *int64
 		until           *time.Time
 	)
-	err = row.Scan(&id, &r.ScheduledFor, &r.Namespace, &r.ScheduleName, &reason, &outcome, &r.Why,
-		&job, &until, &count, &r.CreatedAt)
+	err := row.Scan(append([]any{
+		&id, &r.ScheduledFor, &r.Namespace, &r.ScheduleName, &reason, &outcome, &r.Why, &job, &until, &count, &r.CreatedAt,
+	}, more...)...)
 	r.ScheduleID, r.Reason, r.Outcome = id, schedule.Reason(reason), schedule.Outcome(outcome)
 	r.JobID, r.Count, r.Until = value(job), value(count), utc(until)
 	r.ScheduledFor, r.CreatedAt = r.ScheduledFor.UTC(), r.CreatedAt.UTC()
-	return r, err
+	return err
 }
 
 const unfinishedJobs = `

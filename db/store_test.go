@@ -623,8 +623,8 @@ func TestTheLedgerHoldsEachOccurrenceOnce(t *testing.T) {
 	inTx(t, store, func(tx *db.Tx) error { return tx.InsertRuns(t.Context(), nil) })
 
 	inTx(t, store, func(tx *db.Tx) error {
-		got, err := tx.Runs(t.Context(), id(1), time.Time{}, 10)
-		if diff := gocmp.Diff(runs, got); diff != "" {
+		page, err := tx.ListRuns(t.Context(), db.RunFilter{ScheduleID: id(1), Limit: 10})
+		if diff := gocmp.Diff(runs, lines(page)); diff != "" {
 			t.Error("read back:\n", diff)
 		}
 		return err
@@ -715,6 +715,14 @@ func TestLastForIsTheSpecsLastInstant(t *testing.T) {
 	})
 }
 
+// lines are those of the page's runs.
+func lines(page db.RunPage) (list []schedule.Run) {
+	for _, run := range page.Runs {
+		list = append(list, run.Run)
+	}
+	return list
+}
+
 func TestRunsArePagedNewestFirst(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
@@ -728,16 +736,15 @@ func TestRunsArePagedNewestFirst(t *testing.T) {
 	slices.SortFunc(all, func(a, b schedule.Run) int { return cmp.Compare(b.JobID, a.JobID) })
 	inTx(t, store, func(tx *db.Tx) error {
 		var got []schedule.Run
-		var before time.Time
-		for _, want := range []int{10, 10, 5, 0} {
-			page, err := tx.Runs(t.Context(), id(1), before, 10)
+		filter := db.RunFilter{ScheduleID: id(1), Limit: 10}
+		for _, want := range []int{10, 10, 5} {
+			page, err := tx.ListRuns(t.Context(), filter)
 			must(t, err)
-			if len(page) != want {
-				t.Errorf("a page of %d, want %d", len(page), want)
+			if len(page.Runs) != want || (page.Next == db.RunPlace{}) != (want == 5) {
+				t.Errorf("a page of %d, want %d; the next one is at %v", len(page.Runs), want, page.Next)
 			}
-			if got = append(got, page...); len(page) > 0 {
-				before = page[len(page)-1].ScheduledFor
-			}
+			got = append(got, lines(page)...)
+			filter.Before = page.Next
 		}
 		if diff := gocmp.Diff(all, got); diff != "" {
 			t.Error(diff)

@@ -461,7 +461,10 @@ func (w *world) check() {
 	for _, h := range w.all {
 		var runs []schedule.Run
 		err := w.store.InTx(context.Background(), func(tx *db.Tx) (err error) {
-			runs, err = tx.Runs(context.Background(), h.definition.ID, time.Time{}, 100_000)
+			page, err := tx.ListRuns(context.Background(), db.RunFilter{ScheduleID: h.definition.ID, Limit: 100_000})
+			for _, run := range page.Runs {
+				runs = append(runs, run.Run)
+			}
 			return err
 		})
 		if err != nil {
