@@ -42,7 +42,8 @@ type Applied struct {
 
 // Apply makes, changes and deletes schedules so that there is what is wanted, all of it
 // or nothing, in one transaction. What is as it is to be stays untouched; if all of it is,
-// nothing is written and nothing announced. The schedulers plan the next runs. It says
+// nothing is written and nothing announced. The schedulers plan the next runs. Beside the
+// scope write it takes read. It says
 // what has changed, in the order of the names, and how many were as they are. The error
 // may be a *schedule.InvalidError, whose fields begin with schedules.N., ErrNoNamespace or
 // ErrNameTaken.
@@ -55,13 +56,28 @@ func (s *Service) Apply(ctx context.Context, a Application) (changes []Applied, 
 	if a.Prune != nil {
 		also = &Selection{Namespaces: []string{a.Namespace}, Selector: a.Prune}
 	}
+	for tries := 1; ; tries++ {
+		changes, unchanged, err = s.apply(ctx, &a, keys, also)
+		// Somebody has made one meanwhile that was to be made.
+		if !errors.Is(err, schedule.ErrNameTaken) || tries == 5 {
+			return changes, unchanged, err
+		}
+	}
+}
+
+func (s *Service) apply(ctx context.Context, a *Application, keys []Key, also *Selection) (changes []Applied, unchanged int, err error) {
 	// One message tells of all of it, instead of one for each statement.
 	err = s.writeAs(ctx, db.Writing{How: db.HowApply, Quiet: true, Bulk: true}, func(tx *db.Tx) (*schedule.Change, error) {
-		there, err := tx.LockForApply(ctx, keys, also)
+		if !a.DryRun {
+			if err := tx.ApplyAlone(ctx, keys, also); err != nil {
+				return nil, err
+			}
+		}
+		there, err := tx.ForApply(ctx, keys, also, !a.DryRun)
 		if err != nil {
 			return nil, err
 		}
-		plan, err := s.planApplication(ctx, tx, &a, there)
+		plan, err := s.planApplication(ctx, tx, a, there)
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +112,9 @@ func InSchedule(i int, err error) error {
 
 // checkApplication is everything that can be known before the transaction.
 func (s *Service) checkApplication(ctx context.Context, a *Application) (keys []Key, err error) {
+	if !CallerOf(ctx).May(ScopeRead) { // it tells what there is
+		return nil, &ForbiddenError{Scope: ScopeRead}
+	}
 	if len(a.Schedules) > MaxApplied {
 		return nil, schedule.Invalid("schedules", fmt.Sprintf("must be at most %d", MaxApplied))
 	}
@@ -182,11 +201,14 @@ func (s *Service) planApplication(ctx context.Context, tx *db.Tx, a *Application
 	}
 	if a.Prune != nil {
 		for _, t := range there {
-			if byKey[Key{Namespace: t.Namespace, Name: t.Name}] == t {
+			// Asked of what is locked: it may have been another when it was found.
+			if byKey[Key{Namespace: t.Namespace, Name: t.Name}] == t && t.Namespace == a.Namespace && a.Prune.Matches(t.Labels) {
 				p.remove = append(p.remove, t)
 			}
 		}
 	}
+	// Always in the same order: of two applications at once one waits for the other.
+	slices.SortFunc(p.insert, byName)
 	slices.SortFunc(p.update, func(x, y *schedule.Schedule) int { return slices.Compare(x.ID[:], y.ID[:]) })
 	return p, nil
 }
@@ -218,10 +240,13 @@ func (p *application) changes() []Applied {
 		list = append(list, Applied{Before: gone})
 	}
 	slices.SortFunc(list, func(x, y Applied) int {
-		a, b := x.Schedule(), y.Schedule()
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		return byName(x.Schedule(), y.Schedule())
 	})
 	return list
+}
+
+func byName(a, b *schedule.Schedule) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 // Schedule is what there is after the change; of a deletion, what there was before.

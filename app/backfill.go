@@ -51,6 +51,9 @@ type Backfilled struct {
 // call goes on where they ended. The error may be schedule.ErrNotFound,
 // schedule.ErrInvalidState or a *schedule.InvalidError.
 func (s *Service) Backfill(ctx context.Context, key Key, b Backfill) (done Backfilled, err error) {
+	// Also for an idempotency key: the ledger makes it idempotent, and in one transaction
+	// the schedule's own runs would wait for all of it.
+	ctx = db.Apart(ctx)
 	begun := time.Now()
 	var todo []time.Time
 	err = s.act(ctx, func(tx *db.Tx) error {

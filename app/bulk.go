@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
@@ -22,9 +21,8 @@ type Bulk struct {
 func (s *Service) PauseAll(ctx context.Context, sel Selection, reason string, dryRun bool) (Bulk, error) {
 	definition := schedule.New()
 	definition.PauseReason = reason
-	var invalid *schedule.InvalidError
-	if errors.As(checkReason(definition), &invalid) {
-		return Bulk{}, schedule.Invalid("reason", invalid.Fields[0].Reason)
+	if err := checkReason(definition); err != nil {
+		return Bulk{}, err
 	}
 	return s.setPaused(ctx, sel, true, reason, dryRun)
 }

@@ -16,6 +16,10 @@ var ErrKeyInUse = db.ErrKeyInUse
 // ErrKeyReused refuses a key that the caller has used for another request.
 var ErrKeyReused = errors.New("the idempotency key was used for another request")
 
+// mostOnce is how many keys may be held at once: each holds a connection, and what is
+// done with it may need one more for a moment.
+const mostOnce = 8
+
 type unfinishedKey struct{}
 
 // unfinished is what is to be done once the transaction has ended that a context joins.
@@ -42,6 +46,12 @@ func afterCommit(ctx context.Context, err error, do func(error)) {
 func (s *Service) Once(ctx context.Context, key string, request [32]byte, do func(context.Context) (*Answer, error)) (answer *Answer, again bool, err error) {
 	caller := CallerOf(ctx)
 	u := &unfinished{}
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
 	// Whoever has a key may ask again, should it come to a deadlock.
 	err = s.database.InLongTx(ctx, func(tx *db.Tx) error {
 		if answer, err = tx.Answered(ctx, caller.TokenID, key); err != nil {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/riverbeat/riverbeat/app/schedule"
 	"github.com/riverbeat/riverbeat/db"
@@ -63,8 +64,12 @@ func (s *Service) revision(ctx context.Context, tx *db.Tx, key Key, version int6
 // *schedule.InvalidError where the revision has left nothing.
 func (s *Service) Restore(ctx context.Context, key Key, version, seen int64) (status *schedule.Status, created bool, err error) {
 	var r *Revision
+	var now time.Time
 	err = s.act(ctx, func(tx *db.Tx) error {
-		r, err = s.revision(ctx, tx, key, version)
+		if r, err = s.revision(ctx, tx, key, version); err != nil {
+			return err
+		}
+		now, err = tx.Now(ctx)
 		return err
 	})
 	switch {
@@ -80,8 +85,11 @@ func (s *Service) Restore(ctx context.Context, key Key, version, seen int64) (st
 	if !errors.Is(err, schedule.ErrNotFound) {
 		return status, false, err
 	}
-	if seen != AnyVersion {
+	switch at := r.After.Spec.At; {
+	case seen != AnyVersion:
 		return nil, false, schedule.ErrStale
+	case !at.IsZero() && !at.After(now): // what is made anew would run at once, perhaps once more
+		return nil, false, schedule.Invalid("version", "is of a single instant that has passed")
 	}
 	status, err = s.Create(ctx, clone(r.After))
 	return status, err == nil, err

@@ -4,6 +4,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,6 +51,7 @@ type Service struct {
 	config   Config
 	secrets  *Secrets
 	reads    singleflight.Group // what several requests ask at the same moment
+	turns    chan struct{}      // of Once
 }
 
 // Config is a Service's settings.
@@ -76,7 +80,7 @@ func NewService(store *db.Store, jobs Jobs, config Config) *Service {
 	if config.Alone == nil {
 		config.Alone = func() bool { return false }
 	}
-	return &Service{database: store, jobs: jobs, config: config, secrets: NewSecrets(store, config.Keys)}
+	return &Service{database: store, jobs: jobs, config: config, secrets: NewSecrets(store, config.Keys), turns: make(chan struct{}, mostOnce)}
 }
 
 // write runs do in one transaction, for a caller with the scope write, and announces
@@ -344,7 +348,7 @@ func (s *Service) check(ctx context.Context, definition *schedule.Schedule) erro
 	return schedule.AddFields(definition.Validate(), wrong)
 }
 
-// checkReason checks the reason of a pause alone. The rest of the definition is
+// checkReason checks the reason of a pause alone, by that name. The rest of the definition is
 // as it was, and what is wrong with it must not keep anybody from pausing it.
 func checkReason(definition schedule.Schedule) error {
 	var invalid *schedule.InvalidError
@@ -353,7 +357,7 @@ func checkReason(definition schedule.Schedule) error {
 	}
 	for _, f := range invalid.Fields {
 		if f.Field == "pause_reason" {
-			return schedule.Invalid(f.Field, f.Reason)
+			return schedule.Invalid("reason", f.Reason)
 		}
 	}
 	return nil
@@ -466,6 +470,7 @@ func sameSpec(a, b *schedule.Spec) bool {
 	return reflect.DeepEqual(x, y)
 }
 
+// sameJSON compares numbers by their values, as PostgreSQL's jsonb does.
 func sameJSON(a, b json.RawMessage) bool {
 	decode := func(raw json.RawMessage) (v any) {
 		decoder := json.NewDecoder(bytes.NewReader(raw))
@@ -473,7 +478,45 @@ func sameJSON(a, b json.RawMessage) bool {
 		if decoder.Decode(&v) != nil {
 			return raw
 		}
-		return v
+		return plainNumbers(v)
 	}
 	return reflect.DeepEqual(decode(a), decode(b))
+}
+
+func plainNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return plainNumber(v.String())
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = plainNumbers(v[name])
+		}
+	}
+	return v
+}
+
+// plainNumber writes a JSON number in the one way of its value: its sign, its digits
+// without zeros around them, and the power of ten of the last one.
+func plainNumber(text string) json.Number {
+	mantissa, power, _ := strings.Cut(strings.ToLower(text), "e")
+	exponent, err := strconv.Atoi(cmp.Or(power, "0"))
+	if err != nil {
+		return json.Number(text) // no database holds it
+	}
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	digits = strings.TrimLeft(whole+fraction, "0")
+	exponent += len(digits) - len(strings.TrimRight(digits, "0")) - len(fraction)
+	digits = strings.TrimRight(digits, "0")
+	switch {
+	case digits == "":
+		return "0"
+	case negative:
+		digits = "-" + digits
+	}
+	return json.Number(digits + "e" + strconv.Itoa(exponent))
 }

@@ -57,10 +57,15 @@ func (s *Store) InWriteTx(ctx context.Context, w Writing, do func(*Tx) error) er
 	return s.retryWithin(ctx, deadline, settings, do)
 }
 
+// patiently is for a transaction within which other things are done than to ask the
+// database.
+const patiently = `;
+SET LOCAL idle_in_transaction_session_timeout = '30s'`
+
 // InLongTx is InTx for what may take long and can't be done again: a deadlock is an error
 // at once.
 func (s *Store) InLongTx(ctx context.Context, do func(*Tx) error) error {
-	return s.inTx(ctx, bulkDeadline, begin, do)
+	return s.inTx(ctx, bulkDeadline, begin+patiently, do)
 }
 
 // Selection names schedules by what they have in common.

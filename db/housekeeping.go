@@ -157,7 +157,7 @@ func (s *Store) RemoveKeys(ctx context.Context, from time.Time, retention time.D
 }
 
 func (s *Store) remove(ctx context.Context, statement string, from time.Time, retention time.Duration, limit int) (r Removal, err error) {
-	err = s.InQuietTx(ctx, func(tx *Tx) error {
+	err = s.InWriteTx(ctx, Writing{Actor: "housekeeping", How: HowSQL, Quiet: true}, func(tx *Tx) error {
 		r = Removal{}
 		var alone bool
 		if err := tx.QueryRow(ctx, tryHousekeeping, housekeeping).Scan(&alone); err != nil || !alone {

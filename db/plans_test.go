@@ -285,9 +285,9 @@ func TestWithAMillionSchedulesHotStatementsReadTheirIndexAndLittleElse(t *testin
 			for i := range keys {
 				keys[i] = db.Key{Namespace: "default", Name: fmt.Sprint("schedule ", i*2)}
 			}
-			_, err := tx.LockForApply(ctx, keys, nil)
+			_, err := tx.ForApply(ctx, keys, nil, true)
 			must(t, err)
-			_, err = tx.LockForApply(ctx, keys[:10], &db.Selection{Namespaces: []string{"team-7"}, Selector: labelled("tenant", "7777")})
+			_, err = tx.ForApply(ctx, keys[:10], &db.Selection{Namespaces: []string{"team-7"}, Selector: labelled("tenant", "7777")}, true)
 			return err
 		}), "schedules_name_key schedules_pkey schedules_name_idx schedules_namespace_idx schedule_labels_pkey", 20000},
 		{"look for trouble", within(func(ctx context.Context, tx *db.Tx) error {

@@ -1,18 +1,14 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -24,6 +20,9 @@ const (
 	// maxApplyBytes is the largest body that is applied: 10,000 schedules of more than
 	// a kilobyte.
 	maxApplyBytes = 16 << 20
+
+	// maxYAMLBytes is the largest YAML: it takes many times its size to read.
+	maxYAMLBytes = 4 << 20
 )
 
 func (a *api) applyRoutes() {
@@ -32,7 +31,7 @@ func (a *api) applyRoutes() {
 		Summary: "Make, change and delete schedules so that they are as said",
 		Description: "Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, " +
 			"so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. " +
-			"The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.",
+			"The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.",
 		Errors: []int{400, 409, 413, 415, 422, 503},
 	}, a.apply)
 	content := a.huma.OpenAPI().Paths[applyPath].Post.RequestBody.Content
@@ -122,8 +121,11 @@ func (a *api) apply(ctx context.Context, in *applyInput) (*applyAnswer, error) {
 // readApplication reads the document, each schedule by itself, so that errors name it.
 func readApplication(ctx context.Context, raw []byte) (application app.Application, err error) {
 	if isYAML(ctx) {
-		if raw, err = fromYAML(raw); err != nil {
-			return application, err
+		if len(raw) > maxYAMLBytes {
+			return application, tooLarge(maxYAMLBytes)
+		}
+		if raw, err = FromYAML(raw); err != nil {
+			return application, &problem{Status: http.StatusBadRequest, Detail: short("The body isn't YAML that is also JSON: " + strings.ReplaceAll(err.Error(), "\n", " ") + ".")}
 		}
 	}
 	var d struct {
@@ -169,9 +171,10 @@ func readWanted(raw jsontext.Value, namespace string) (wanted app.Wanted, err er
 		return wanted, err
 	}
 	var said struct {
-		Paused *bool `json:"paused"`
+		Paused      *bool   `json:"paused"`
+		PauseReason *string `json:"pause_reason"`
 	}
-	wanted.KeepsPause = json.Unmarshal(raw, &said) == nil && said.Paused == nil
+	wanted.KeepsPause = json.Unmarshal(raw, &said) == nil && said.Paused == nil && said.PauseReason == nil
 	return wanted, nil
 }
 
@@ -179,24 +182,3 @@ type yamlKey struct{}
 
 // isYAML reports whether the request's body is YAML.
 func isYAML(ctx context.Context) bool { return ctx.Value(yamlKey{}) != nil }
-
-// fromYAML makes JSON of YAML. The library bounds how deep it goes, and what aliases
-// make of it.
-func fromYAML(raw []byte) ([]byte, error) {
-	var root, more any
-	documents := yaml.NewDecoder(bytes.NewReader(raw))
-	err := documents.Decode(&root)
-	if err == nil && !errors.Is(documents.Decode(&more), io.EOF) {
-		err = errors.New("it must be one document")
-	}
-	if err != nil {
-		return nil, &problem{Status: http.StatusBadRequest, Detail: short("The body isn't YAML: " + strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " ") + ".")}
-	}
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(root); err != nil {
-		return nil, &problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("The body can't be JSON: %s.", short(err.Error()))}
-	}
-	return text.Bytes(), nil
-}

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/riverbeat/riverbeat/app"
 	"github.com/riverbeat/riverbeat/app/schedule"
@@ -123,6 +125,82 @@ func TestAnApplicationLeavesAPauseThatItDoesNotMention(t *testing.T) {
 	equal(t, "paused", f.get(t, "name:n").text("state"), "active")
 }
 
+func TestNumbersAreTheSameByTheirValue(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	with := func(n string) string {
+		return `{"schedules": [{"name": "n", "spec": {"every": "5m"}, "job": {"kind": "report", "args": {"n": ` + n + `}}}]}`
+	}
+	for _, same := range [][]string{
+		{"100", "1e2", "100.0", "1E+2", "0.1e3"}, {"0.0000001", "1e-7", "1.0e-07"}, {"0", "-0", "0.0", "0e5"}, {"-12.50", "-12.5", "-125e-1"},
+		{"9007199254740993", "9007199254740993.0"},
+	} {
+		f.apply(t, with(same[0]))
+		f.announced()
+		for _, n := range same {
+			equal(t, same[0]+" as "+n, counts(f.apply(t, with(n))), "0 0 0 1")
+		}
+		equal(t, "announced", len(f.announced()), 0)
+	}
+	equal(t, "another", counts(f.apply(t, with("9007199254740992"))), "0 1 0 0")
+	equal(t, "another sign", counts(f.apply(t, with("-9007199254740992"))), "0 1 0 0")
+}
+
+// What somebody else does meanwhile is seen once its lock is let go.
+func TestPruneDeletesOnlyWhatItStillSelects(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.create(t, labelled("moved", "growth", `"every": "5m"`))
+	f.create(t, labelled("named", "sales", `"every": "5m"`))
+	tx, err := f.pool.Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `UPDATE riverbeat.schedules SET labels = '{"team": "sales"}', name = name || ' away'`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan object)
+	go func() {
+		done <- f.apply(t, `{"prune": "team=growth", "schedules": [`+labelled("named", "growth", `"every": "5m"`)+`]}`)
+	}()
+	for query[int](t, f, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "applied", counts(<-done), "1 0 0 0")
+	equal(t, "names", query[string](t, f, `SELECT string_agg(name, ', ' ORDER BY name) FROM riverbeat.schedules`), "moved away, named, named away")
+}
+
+func TestTheSameFileAppliedByManyAtOnceIsAppliedOnce(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.create(t, labelled("fixed", "growth", `"every": "5m"`))
+	for round := range 5 {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		seen := map[string]int{}
+		for i := range 8 {
+			all.Go(func() {
+				fixed, fresh := labelled("fixed", fmt.Sprint("growth ", round), `"every": "5m"`), labelled(fmt.Sprint("fresh ", round), "growth", `"every": "5m"`)
+				if i == 7 { // somebody else makes one of them
+					f.do(t, "POST", "/v1/schedules", fresh)
+					return
+				}
+				o := f.apply(t, `{"schedules": [`+fixed+`, `+fresh+`]}`)
+				mu.Lock()
+				defer mu.Unlock()
+				seen[counts(o)]++
+			})
+		}
+		all.Wait()
+		if seen["1 1 0 0"]+seen["0 1 0 1"] != 1 || seen["0 0 0 2"] != 6 {
+			t.Errorf("round %d: %v", round, seen)
+		}
+	}
+}
+
 func TestAnApplicationMayBeYAML(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -133,7 +211,7 @@ schedules:
   - &nightly
     name: nightly
     spec: {cron: "0 3 * * *", timezone: Asia/Tokyo}
-    job: {kind: report, args: {n: 1}}
+    job: {kind: report, args: {n: 1, day: 2026-11-27}}
   - <<: *nightly
     name: once
     spec:
@@ -144,6 +222,7 @@ schedules:
 	}
 	equal(t, "schedules", query[string](t, f, `SELECT string_agg(concat_ws(' ', namespace, name, cron, at AT TIME ZONE 'UTC', version), ', ' ORDER BY name) FROM riverbeat.schedules`),
 		"growth nightly 0 3 * * * 1, growth once 2090-01-01 00:00:00 1")
+	equal(t, "a date", f.do(t, "GET", "/v1/schedules/name:nightly?namespace=growth", "").object(t).text("job.args.day"), "2026-11-27")
 	for _, bad := range []string{
 		"schedules: [", "schedules:\n\t- x", "a: *b", "a: 1\na: 2", "schedules: []\n---\nschedules: []", "1: 2", ": {", strings.Repeat("[", 100_000), strings.Repeat("- ", 100_000),
 		"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +
@@ -196,5 +275,6 @@ func TestTenThousandAreAppliedAtOnce(t *testing.T) {
 	equal(t, "announced", len(f.announced()), 0)
 	equal(t, "changed", counts(f.apply(t, file(9_000, "1"))), "0 9000 1000 0")
 	equal(t, "announced", len(f.announced()), 1)
+	equal(t, "pruned", counts(f.apply(t, `{"schedules": [], "prune": "team=growth"}`)), "0 0 9000 0")
 	f.do(t, "POST", "/v1/apply", file(app.MaxApplied+1, "0")).refused(t, http.StatusUnprocessableEntity, "schedules")
 }

@@ -366,9 +366,9 @@ func TestPauseAndResume(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{"reason": 5}`:        {"reason"},
 		`{"why": "x"}`:         {"why"},
-		`{"reason": "\u0000"}`: {"pause_reason"},
-		`{"reason": "\u001b"}`: {"pause_reason"},
-		`{"reason": "` + strings.Repeat("x", 1001) + `"}`: {"pause_reason"},
+		`{"reason": "\u0000"}`: {"reason"},
+		`{"reason": "\u001b"}`: {"reason"},
+		`{"reason": "` + strings.Repeat("x", 1001) + `"}`: {"reason"},
 	} {
 		f.do(t, "POST", path(o)+"/pause", body).refused(t, http.StatusUnprocessableEntity, fields...)
 	}
@@ -398,7 +398,7 @@ func TestWhatSQLWroteCanBePausedAndPutRight(t *testing.T) {
 	f.get(t, "name:broken")
 	paused := f.do(t, "POST", "/v1/schedules/name:broken/pause", `{"reason": "It is wrong."}`).want(t, http.StatusOK).object(t)
 	equal(t, "pause_reason", paused.text("pause_reason"), "It is wrong.")
-	f.do(t, "POST", "/v1/schedules/name:broken/pause", `{"reason": "\u0007"}`).refused(t, http.StatusUnprocessableEntity, "pause_reason")
+	f.do(t, "POST", "/v1/schedules/name:broken/pause", `{"reason": "\u0007"}`).refused(t, http.StatusUnprocessableEntity, "reason")
 	got := f.do(t, "POST", "/v1/schedules/name:broken/resume", "").want(t, http.StatusOK).object(t)
 	equal(t, "state", got.text("state"), "invalid")
 	if !strings.HasPrefix(got.text("state_reason"), "spec.cron ") {

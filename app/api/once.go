@@ -36,7 +36,7 @@ type asked struct {
 	hides bool // the answer holds a secret: it isn't kept
 	// after is to be done once it is committed, or not, with the error; nil: nothing.
 	// It may find that the answer is another one.
-	after func(error) *pending
+	after func(context.Context, error) *pending
 }
 
 type askedKey struct{}
@@ -75,7 +75,7 @@ func (a *api) once(c *gin.Context) {
 		return
 	}
 	request := sha256.New()
-	fmt.Fprintf(request, "%q", []string{c.Request.URL.EscapedPath(), c.Request.URL.Query().Encode(), c.GetHeader("If-Match")})
+	fmt.Fprintf(request, "%q", []string{c.Request.URL.EscapedPath(), c.Request.URL.Query().Encode(), c.GetHeader("If-Match"), fmt.Sprint(isYAML(c.Request.Context()))})
 	request.Write(body)
 
 	outer, how := c.Writer, &asked{}
@@ -105,7 +105,7 @@ func (a *api) once(c *gin.Context) {
 	c.Abort() // what comes next has been
 	var later *pending
 	if how.after != nil {
-		later = how.after(err)
+		later = how.after(ctx, err)
 	}
 	switch {
 	case err != nil && !errors.Is(err, errNotKept):

@@ -160,6 +160,19 @@ func TestAWriteThatIsWaitedForIsCommittedFirst(t *testing.T) {
 	equal(t, "waits", query[int](t, f, `SELECT count(*) FROM riverbeat.waits`), 0)
 }
 
+// Whatever breaks down behind the commit, the answer is there for who asks again.
+func TestAPanicBehindTheCommitLosesNoAnswer(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.hear = func(schedule.Change) { panic("nobody foresaw that") } // after the commit
+	f.do(t, "POST", "/v1/schedules", minimal("n", ""), idempotencyKey, "k").refused(t, http.StatusInternalServerError)
+	f.mu.Lock()
+	f.hear = nil
+	f.mu.Unlock()
+	f.do(t, "POST", "/v1/schedules", minimal("n", ""), idempotencyKey, "k").want(t, http.StatusCreated)
+	equal(t, "schedules", query[int](t, f, `SELECT count(*) FROM riverbeat.schedules`), 1)
+}
+
 func TestEveryPostTakesAKey(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

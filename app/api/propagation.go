@@ -207,7 +207,7 @@ func watched[O written](ctx context.Context, a *api, p *WaitParams, write func()
 		return none, err
 	}
 	if asked := askedOf(ctx); asked != nil {
-		asked.after = func(err error) *pending {
+		asked.after = func(ctx context.Context, err error) *pending {
 			defer watch.Close(ctx)
 			if err != nil {
 				return nil

@@ -122,6 +122,14 @@ func changesBetween(before, after *schedule.Schedule) []fieldChange {
 	was, is := map[string]any{}, map[string]any{}
 	flatten("", definitionFields(before), was)
 	flatten("", definitionFields(after), is)
+	// An object that had nothing in it has become what is in it.
+	for name, empty := range map[string]any{"labels": map[string]any{}, "job.args": map[string]any{}} {
+		for _, side := range []map[string]any{was, is} {
+			if reflect.DeepEqual(side[name], empty) {
+				delete(side, name)
+			}
+		}
+	}
 	for _, field := range slices.Sorted(maps.Keys(merged(was, is))) {
 		if !reflect.DeepEqual(was[field], is[field]) {
 			list = append(list, fieldChange{Field: field, Before: was[field], After: is[field]})

@@ -110,6 +110,31 @@ func TestARevisionIsRestored(t *testing.T) {
 	f.do(t, "POST", path(again)+"/revisions/2/restore", "").refused(t, http.StatusUnprocessableEntity, "spec.exclude.0")
 }
 
+func TestWhatIsMadeAnewDoesNotRunAgain(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	o := f.create(t, minimal("once", `"at": "2020-01-01T00:00:00Z"`))
+	later := f.create(t, minimal("later", `"at": "2090-01-01T00:00:00Z"`))
+	for _, gone := range []object{o, later} {
+		f.do(t, "DELETE", path(gone), "").want(t, http.StatusNoContent)
+	}
+	f.do(t, "POST", path(o)+"/revisions/1/restore", "", idempotencyKey, "k").refused(t, http.StatusUnprocessableEntity, "version")
+	f.do(t, "POST", path(later)+"/revisions/1/restore", "", idempotencyKey, "k").want(t, http.StatusCreated)
+}
+
+func TestANamespaceNeverChanges(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.create(t, minimal("n", ""))
+	if _, err := f.pool.Exec(t.Context(), `UPDATE riverbeat.schedules SET namespace = 'other'`); err == nil || !strings.Contains(err.Error(), "the namespace of a schedule never changes") {
+		t.Error(err)
+	}
+	f.exec(t, `INSERT INTO riverbeat.schedules (id, name, every, job_kind) SELECT id, name, '1 h', 'report' FROM riverbeat.schedules
+		ON CONFLICT (namespace, name) DO UPDATE SET every = excluded.every`)
+	equal(t, "an upsert", query[string](t, f, `SELECT string_agg(version || ' ' || op, ', ' ORDER BY id) FROM riverbeat.revisions`), "1 created, 2 updated")
+	equal(t, "unrevised", query[int](t, f, unrevised), 0)
+}
+
 func TestRevisionsAreOfTheirNamespace(t *testing.T) {
 	t.Parallel()
 	g := behindDoor(t, nil)

@@ -58,6 +58,10 @@ schedules:
 	do("apply", "-f", file+".missing").want(t, 65, "no such file")
 	write("schedules: [{name: bad, spec: {cron: 0 3 * *}, job: {kind: report}}]")
 	apply().want(t, 65, "schedules.0.spec.cron")
+	write("{schedules: []}") // YAML that begins as JSON does
+	apply("--dry-run").want(t, 0, "1 deleted")
+	write(one + "---\nschedules: []\n")
+	apply().want(t, 65, "it must be one document")
 	write("- a list")
 	apply().want(t, 65, "must be a JSON object")
 	write("a: [")

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/riverbeat/riverbeat/app/api"
 	"github.com/riverbeat/riverbeat/app/api/client"
 )
 
@@ -102,14 +103,10 @@ func readDocument(name string, stdin io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if trimmed := bytes.TrimSpace(text); len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') {
-		return text, nil // as it is: the server says what is wrong with it
+	if json.Valid(text) {
+		return text, nil
 	}
-	var root any
-	if err := yaml.Unmarshal(text, &root); err != nil {
-		return nil, &inputError{fmt.Errorf("read %s: %w", name, err)}
-	}
-	document, err := json.Marshal(root)
+	document, err := api.FromYAML(text)
 	if err != nil {
 		return nil, &inputError{fmt.Errorf("read %s: %w", name, err)}
 	}

@@ -2468,7 +2468,7 @@ type ClientInterface interface {
 
 	// ApplyWithBody Make, change and delete schedules so that they are as said
 	//
-	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2477,7 +2477,7 @@ type ClientInterface interface {
 
 	// Apply Make, change and delete schedules so that they are as said
 	//
-	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3053,7 +3053,7 @@ func (c *Client) PutAlert(ctx context.Context, name string, params *PutAlertPara
 
 // ApplyWithBody Make, change and delete schedules so that they are as said
 //
-// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3072,7 +3072,7 @@ func (c *Client) ApplyWithBody(ctx context.Context, contentType string, body io.
 
 // Apply Make, change and delete schedules so that they are as said
 //
-// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7831,7 +7831,7 @@ type ClientWithResponsesInterface interface {
 
 	// ApplyWithBodyWithResponse Make, change and delete schedules so that they are as said
 	//
-	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7840,7 +7840,7 @@ type ClientWithResponsesInterface interface {
 
 	// ApplyWithResponse Make, change and delete schedules so that they are as said
 	//
-	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+	// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10608,7 +10608,7 @@ func (c *ClientWithResponses) PutAlertWithResponse(ctx context.Context, name str
 
 // ApplyWithBodyWithResponse Make, change and delete schedules so that they are as said
 //
-// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10623,7 +10623,7 @@ func (c *ClientWithResponses) ApplyWithBodyWithResponse(ctx context.Context, con
 
 // ApplyWithResponse Make, change and delete schedules so that they are as said
 //
-// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB.
+// Schedules are known by namespace and name. All of it is done in one transaction, or nothing is; what is as it is to be isn't touched, so that the same once more writes nothing. What a schedule leaves out gets its default, but for paused: a schedule that was paused meanwhile stays so unless the document says otherwise. The schedulers plan the next runs at once. The body may be YAML too, and have 16 MiB, 4 of YAML. The token needs the scope read too, since the answer tells what there is.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
