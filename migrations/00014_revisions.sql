@@ -95,10 +95,14 @@ CREATE TRIGGER schedules_keep_namespace BEFORE UPDATE OF namespace ON riverbeat.
     FOR EACH ROW WHEN (NEW.namespace <> OLD.namespace) EXECUTE FUNCTION riverbeat.keep_namespace();
 
 -- What the planner knows of tables that were filled a moment ago is that they are tiny:
--- it would read all of them for each row of a statement that writes 10,000.
+-- it would read all of them for each row of a statement that writes 10,000. Where they
+-- must be read whole all the same, that has a price that would have the plan compiled.
 ALTER FUNCTION riverbeat.keep_cursors() SET enable_seqscan = off;
+ALTER FUNCTION riverbeat.keep_cursors() SET jit = off;
 ALTER FUNCTION riverbeat.keep_excluded() SET enable_seqscan = off;
+ALTER FUNCTION riverbeat.keep_excluded() SET jit = off;
 ALTER FUNCTION riverbeat.keep_labels() SET enable_seqscan = off;
+ALTER FUNCTION riverbeat.keep_labels() SET jit = off;
 
 -- +goose StatementBegin
 DO $$
@@ -114,8 +118,11 @@ END $$;
 -- +goose Down
 SET LOCAL lock_timeout = '5s';
 ALTER FUNCTION riverbeat.keep_labels() RESET enable_seqscan;
+ALTER FUNCTION riverbeat.keep_labels() RESET jit;
 ALTER FUNCTION riverbeat.keep_excluded() RESET enable_seqscan;
+ALTER FUNCTION riverbeat.keep_excluded() RESET jit;
 ALTER FUNCTION riverbeat.keep_cursors() RESET enable_seqscan;
+ALTER FUNCTION riverbeat.keep_cursors() RESET jit;
 DROP TRIGGER schedules_keep_namespace ON riverbeat.schedules;
 DROP FUNCTION riverbeat.keep_namespace();
 DROP TRIGGER schedules_revise_truncate ON riverbeat.schedules;
