@@ -426,7 +426,7 @@ func (s *Store) Ask(ctx context.Context) error {
 // cursors that nobody plans, lists miss them, and nobody knows who changed them.
 var keepers = []string{
 	"schedules.schedules_set_version", "schedules.schedules_keep_insert", "schedules.schedules_keep_update",
-	"schedules.schedules_keep_delete", "schedules.schedules_keep_truncate", "schedules.schedules_keep_excluded", "schedules.schedules_keep_namespace",
+	"schedules.schedules_keep_delete", "schedules.schedules_keep_truncate", "schedules.schedules_keep_excluded",
 	"schedules.schedules_revise_insert", "schedules.schedules_revise_update", "schedules.schedules_revise_delete", "schedules.schedules_revise_truncate",
 	"schedules.schedules_labels_insert", "schedules.schedules_labels_update", "schedules.schedules_labels_delete", "schedules.schedules_labels_truncate",
 	"calendars.calendars_set_version", "calendars.calendars_keep_used", "calendars.calendars_keep_used_truncate",

@@ -101,6 +101,10 @@ func (tx *Tx) revisions(ctx context.Context, id schedule.ID, place, version int6
 		case "deleted":
 			list[i].After = nil
 		}
+		// SQL may move a schedule to another namespace.
+		if before := list[i].Before; before != nil && !tx.sees(before.Namespace) {
+			list[i].Before = nil
+		}
 	}
 	return list, places, wrap(rows.Err(), "read the revisions")
 }

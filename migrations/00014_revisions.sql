@@ -81,19 +81,6 @@ CREATE TRIGGER schedules_revise_delete AFTER DELETE ON riverbeat.schedules
 CREATE TRIGGER schedules_revise_truncate BEFORE TRUNCATE ON riverbeat.schedules
     FOR EACH STATEMENT EXECUTE FUNCTION riverbeat.revise();
 
--- A namespace is who may see a schedule, and its past: it never changes.
--- +goose StatementBegin
-CREATE FUNCTION riverbeat.keep_namespace() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION 'the namespace of a schedule never changes: insert a new one instead'
-        USING ERRCODE = 'check_violation', CONSTRAINT = 'schedules_namespace_check';
-END $$;
--- +goose StatementEnd
-REVOKE ALL ON FUNCTION riverbeat.keep_namespace() FROM PUBLIC;
-CREATE TRIGGER schedules_keep_namespace BEFORE UPDATE OF namespace ON riverbeat.schedules
-    FOR EACH ROW WHEN (NEW.namespace <> OLD.namespace) EXECUTE FUNCTION riverbeat.keep_namespace();
-
 -- What the planner knows of tables that were filled a moment ago is that they are tiny:
 -- it would read all of them for each row of a statement that writes 10,000. Where they
 -- must be read whole all the same, that has a price that would have the plan compiled.
@@ -123,8 +110,6 @@ ALTER FUNCTION riverbeat.keep_excluded() RESET enable_seqscan;
 ALTER FUNCTION riverbeat.keep_excluded() RESET jit;
 ALTER FUNCTION riverbeat.keep_cursors() RESET enable_seqscan;
 ALTER FUNCTION riverbeat.keep_cursors() RESET jit;
-DROP TRIGGER schedules_keep_namespace ON riverbeat.schedules;
-DROP FUNCTION riverbeat.keep_namespace();
 DROP TRIGGER schedules_revise_truncate ON riverbeat.schedules;
 DROP TRIGGER schedules_revise_delete ON riverbeat.schedules;
 DROP TRIGGER schedules_revise_update ON riverbeat.schedules;
