@@ -152,7 +152,7 @@ func TestThreeHundredSchedulesCreatedAtOnceEachRunOnceAndOnTime(t *testing.T) {
 			}
 			h.start(append(settings, "RIVERBEAT_ROLES=scheduler", "RIVERBEAT_POLL_INTERVAL=10m")...)
 			api := h.start(append(settings, "RIVERBEAT_ROLES=api")...)
-			at := in(3 * time.Second)
+			at := in(5 * time.Second)
 			var all sync.WaitGroup
 			for i := range 300 {
 				all.Go(func() { api.ask("POST", "/v1/schedules", noop(numbered(i), map[string]any{"at": at}), 201) })
@@ -176,7 +176,10 @@ func (h *house) silence() {
 func (h *house) eachRanOnceOnTime(n int) {
 	h.t.Helper()
 	h.eachRanOnce(n)
-	h.equals("runs more than a second late", 0, `SELECT count(*) FROM riverbeat.runs WHERE created_at > scheduled_for + interval '1 second'`)
+	// A busy machine may take longer to write them than there was time.
+	h.equals("runs more than a second late", 0, `
+		SELECT count(*) FROM riverbeat.runs r JOIN riverbeat.schedules s ON s.id = r.schedule_id
+		WHERE r.created_at > greatest(scheduled_for, s.created_at) + interval '1 second'`)
 }
 
 // eachRanOnce is eachRanOnceOnTime for a machine that is too busy to be on time.
