@@ -121,6 +121,10 @@ func TestAnApplicationLeavesAPauseThatItDoesNotMention(t *testing.T) {
 	f.do(t, "POST", path(o)+"/pause", `{"reason": "why"}`).want(t, http.StatusOK)
 	equal(t, "without", counts(f.apply(t, `{"schedules": [`+minimal("n", "")+`]}`)), "0 0 0 1")
 	equal(t, "paused", f.get(t, "name:n").text("pause_reason"), "why")
+	equal(t, "another reason", counts(f.apply(t, `{"schedules": [{"name": "n", "paused": true, "pause_reason": "because", "spec": {"every": "5m"}, "job": {"kind": "report"}}]}`)), "0 1 0 0")
+	equal(t, "a reason alone", counts(f.apply(t, `{"schedules": [{"name": "n", "pause_reason": "because", "spec": {"every": "5m"}, "job": {"kind": "report"}}]}`)), "0 1 0 0")
+	equal(t, "paused", f.get(t, "name:n").text("state"), "active")
+	f.do(t, "POST", path(o)+"/pause", "").want(t, http.StatusOK)
 	equal(t, "resumed", counts(f.apply(t, `{"schedules": [{"name": "n", "paused": false, "spec": {"every": "5m"}, "job": {"kind": "report"}}]}`)), "0 1 0 0")
 	equal(t, "paused", f.get(t, "name:n").text("state"), "active")
 }
@@ -234,6 +238,7 @@ schedules:
 		}
 	}
 	f.do(t, "POST", "/v1/apply", "schedules: [{name: a, spek: 1}]", "Content-Type", "application/yaml").refused(t, http.StatusUnprocessableEntity, "schedules.0.spek")
+	f.do(t, "POST", "/v1/apply", "schedules: []\n#"+strings.Repeat("x", maxYAMLBytes), "Content-Type", "application/yaml").refused(t, http.StatusRequestEntityTooLarge)
 	f.do(t, "POST", "/v1/schedules", "name: a", "Content-Type", "application/yaml").refused(t, http.StatusUnsupportedMediaType)
 }
 
@@ -242,10 +247,11 @@ func TestAnApplicationKeepsToTheToken(t *testing.T) {
 	g := behindDoor(t, nil)
 	all := g.token(t, app.Token{}, "read", "write")
 	one := g.token(t, app.Token{Namespaces: []string{"one"}, Kinds: []string{"report"}}, "read", "write")
-	reader := g.token(t, app.Token{}, "read")
+	reader, writer := g.token(t, app.Token{}, "read"), g.token(t, app.Token{}, "write")
 	g.as(t, all, "POST", "/v1/schedules", labelled("n", "growth", `"every": "5m"`)).want(t, http.StatusCreated)
 	stored := g.stored(t)
 	g.as(t, reader, "POST", "/v1/apply", `{"schedules": []}`).refused(t, http.StatusForbidden)
+	g.as(t, writer, "POST", "/v1/apply", `{"schedules": [], "prune": "!x", "dry_run": true}`).refused(t, http.StatusForbidden) // it would list them
 	for _, body := range []string{
 		`{"namespace": "default", "schedules": [], "prune": "team"}`, `{"namespace": "default", "schedules": [` + minimal("m", "") + `]}`,
 		`{"schedules": [{"name": "m", "namespace": "default", "spec": {"every": "5m"}, "job": {"kind": "report"}}]}`,

@@ -141,6 +141,20 @@ func TestWhatIsDoneAndItsKeyAreCommittedTogether(t *testing.T) {
 	f.do(t, "POST", path(o)+"/run", "", idempotencyKey, "k").want(t, http.StatusAccepted)
 }
 
+// Only a backfill isn't: the ledger makes it the same once more, and the schedule's own
+// runs don't wait for all of it.
+func TestABackfillWithAKeyIsItsOwn(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	o := f.create(t, minimal("n", `"cron": "0 * * * *"`))
+	f.exec(t, `ALTER TABLE riverbeat.idempotency_keys ADD CONSTRAINT broken CHECK (key <> 'k') NOT VALID`)
+	body := `{"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}`
+	f.do(t, "POST", path(o)+"/backfill", body, idempotencyKey, "k").refused(t, http.StatusInternalServerError)
+	equal(t, "jobs", query[int](t, f, `SELECT count(*) FROM river_job`), 24)
+	f.do(t, "POST", path(o)+"/backfill", body, idempotencyKey, "another").want(t, http.StatusOK)
+	equal(t, "jobs", query[int](t, f, `SELECT count(*) FROM river_job`), 24)
+}
+
 func TestAWriteThatIsWaitedForIsCommittedFirst(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
