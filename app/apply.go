@@ -43,10 +43,9 @@ type Applied struct {
 // Apply makes, changes and deletes schedules so that there is what is wanted, all of it
 // or nothing, in one transaction. What is as it is to be stays untouched; if all of it is,
 // nothing is written and nothing announced. The schedulers plan the next runs. Beside the
-// scope write it takes read. It says
-// what has changed, in the order of the names, and how many were as they are. The error
-// may be a *schedule.InvalidError, whose fields begin with schedules.N., ErrNoNamespace or
-// ErrNameTaken.
+// scope write it takes read: it says what has changed, in the order of the names, and how
+// many were as they are. The error may be a *schedule.InvalidError, whose fields begin
+// with schedules.N., ErrNoNamespace or ErrNameTaken.
 func (s *Service) Apply(ctx context.Context, a Application) (changes []Applied, unchanged int, err error) {
 	keys, err := s.checkApplication(ctx, &a)
 	if err != nil {
@@ -239,9 +238,7 @@ func (p *application) changes() []Applied {
 	for _, gone := range p.remove {
 		list = append(list, Applied{Before: gone})
 	}
-	slices.SortFunc(list, func(x, y Applied) int {
-		return byName(x.Schedule(), y.Schedule())
-	})
+	slices.SortFunc(list, func(x, y Applied) int { return byName(x.Schedule(), y.Schedule()) })
 	return list
 }
 

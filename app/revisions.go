@@ -17,13 +17,13 @@ type Revision = db.Revision
 // next page; 0: this is the last. The error may be schedule.ErrNotFound.
 func (s *Service) Revisions(ctx context.Context, key Key, place int64, limit int) (page []Revision, next int64, err error) {
 	err = s.read(ctx, func(tx *db.Tx) error {
-		id, missing := s.scheduleOf(ctx, tx, key)
-		if missing != nil && (!errors.Is(missing, schedule.ErrNotFound) || id.IsZero()) {
-			return missing
+		id, gone, err := s.scheduleOf(ctx, tx, key)
+		if err != nil {
+			return err
 		}
 		page, next, err = tx.Revisions(ctx, id, place, limit)
-		if err == nil && missing != nil && (len(page) == 0 && place == 0 || !isOf(page, key)) {
-			page, next, err = nil, 0, missing
+		if err == nil && gone && (len(page) == 0 && place == 0 || !isOf(page, key)) {
+			page, next, err = nil, 0, schedule.ErrNotFound
 		}
 		return err
 	})
@@ -33,7 +33,7 @@ func (s *Service) Revisions(ctx context.Context, key Key, place int64, limit int
 // isOf reports whether the revisions are of the namespace that the key names, if it
 // names one.
 func isOf(page []Revision, key Key) bool {
-	return len(page) == 0 || key.Namespace == "" || page[0].Definition().Namespace == key.Namespace
+	return len(page) == 0 || key.Namespace == "" || page[0].Namespace == key.Namespace
 }
 
 // Revision reads the change that made the version. The error may be
@@ -47,13 +47,13 @@ func (s *Service) Revision(ctx context.Context, key Key, version int64) (r *Revi
 }
 
 func (s *Service) revision(ctx context.Context, tx *db.Tx, key Key, version int64) (*Revision, error) {
-	id, missing := s.scheduleOf(ctx, tx, key)
-	if missing != nil && (!errors.Is(missing, schedule.ErrNotFound) || id.IsZero()) {
-		return nil, missing
+	id, gone, err := s.scheduleOf(ctx, tx, key)
+	if err != nil {
+		return nil, err
 	}
 	r, err := tx.Revision(ctx, id, version)
-	if missing != nil && (errors.Is(err, schedule.ErrNoRevision) || err == nil && !isOf([]Revision{*r}, key)) {
-		return nil, missing
+	if gone && (errors.Is(err, schedule.ErrNoRevision) || err == nil && !isOf([]Revision{*r}, key)) {
+		return nil, schedule.ErrNotFound
 	}
 	return r, err
 }

@@ -139,34 +139,37 @@ func (s *Service) Runs(ctx context.Context, key Key, filter RunFilter) (page Run
 		if filter.Namespaces, err = visible(ctx, filter.Namespaces); err != nil {
 			return err
 		}
-		id, missing := s.scheduleOf(ctx, tx, key)
-		if missing != nil && (!errors.Is(missing, schedule.ErrNotFound) || id.IsZero()) {
-			return missing
+		id, gone, err := s.scheduleOf(ctx, tx, key)
+		if err != nil {
+			return err
 		}
 		filter.ScheduleID = id
-		if missing == nil {
+		if !gone {
 			filter.Namespaces = nil
 		} else if key.Namespace != "" {
 			// Of a schedule that is gone only its own namespace may know.
 			filter.Namespaces = within(filter.Namespaces, key.Namespace)
 		}
 		page, err = tx.ListRuns(ctx, filter)
-		if err == nil && missing != nil && len(page.Runs) == 0 && filter.Before == (RunPlace{}) {
-			page, err = RunPage{}, missing
+		if err == nil && gone && len(page.Runs) == 0 && filter.Before == (RunPlace{}) {
+			page, err = RunPage{}, schedule.ErrNotFound
 		}
 		return err
 	})
 	return page, err
 }
 
-// scheduleOf is the id of the schedule that the key names. With schedule.ErrNotFound
-// it may be that of one that is gone.
-func (s *Service) scheduleOf(ctx context.Context, tx *db.Tx, key Key) (schedule.ID, error) {
+// scheduleOf is the id of the schedule that the key names. gone says that it isn't
+// there, which by its id is no error: it may have been.
+func (s *Service) scheduleOf(ctx context.Context, tx *db.Tx, key Key) (id schedule.ID, gone bool, err error) {
 	status, err := tx.Schedule(ctx, key)
-	if err != nil {
-		return key.ID, err
+	switch {
+	case errors.Is(err, schedule.ErrNotFound) && !key.ID.IsZero():
+		return key.ID, true, nil
+	case err != nil:
+		return id, false, err
 	}
-	return status.Schedule.ID, nil
+	return status.Schedule.ID, false, nil
 }
 
 // visible are those of the namespaces that the caller sees; nil: all. One that was
@@ -203,19 +206,19 @@ func (s *Service) Run(ctx context.Context, key Key, scheduledFor time.Time) (run
 }
 
 func (s *Service) findRun(ctx context.Context, tx *db.Tx, key Key, scheduledFor time.Time) (schedule.RunStatus, error) {
-	id, err := s.scheduleOf(ctx, tx, key)
-	if err != nil && (!errors.Is(err, schedule.ErrNotFound) || id.IsZero()) {
+	id, gone, err := s.scheduleOf(ctx, tx, key)
+	if err != nil {
 		return schedule.RunStatus{}, err
 	}
 	namespaces := CallerOf(ctx).Namespaces
-	if err != nil && key.Namespace != "" {
+	if gone && key.Namespace != "" {
 		namespaces = within(namespaces, key.Namespace)
 	}
-	run, missing := tx.Run(ctx, id, scheduledFor, namespaces)
-	if err != nil && errors.Is(missing, schedule.ErrNoRun) {
-		return run, err // neither is there
+	run, err := tx.Run(ctx, id, scheduledFor, namespaces)
+	if gone && errors.Is(err, schedule.ErrNoRun) {
+		return run, schedule.ErrNotFound // neither is there
 	}
-	return run, missing
+	return run, err
 }
 
 // CancelRun cancels a run's job. One that is running is told to stop; one that is

@@ -348,8 +348,8 @@ func (s *Service) check(ctx context.Context, definition *schedule.Schedule) erro
 	return schedule.AddFields(definition.Validate(), wrong)
 }
 
-// checkReason checks the reason of a pause alone, by that name. The rest of the definition is
-// as it was, and what is wrong with it must not keep anybody from pausing it.
+// checkReason checks the reason of a pause alone, by that name. The rest of the
+// definition is as it was, and what is wrong with it must not keep anybody from pausing it.
 func checkReason(definition schedule.Schedule) error {
 	var invalid *schedule.InvalidError
 	if !errors.As(definition.Validate(), &invalid) {

@@ -22,10 +22,9 @@ type How string
 
 // The ways. A change that says nothing is SQL's.
 const (
-	HowAPI    How = "api"
-	HowSQL    How = "sql"
-	HowApply  How = "apply"
-	HowImport How = "import"
+	HowAPI   How = "api"
+	HowSQL   How = "sql"
+	HowApply How = "apply"
 )
 
 // Writing is how a transaction changes schedules, and who does it: what their revisions

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -93,33 +94,26 @@ WITH old AS MATERIALIZED (
 SELECT (SELECT count(*) FROM removed), count(*), max(ended_at)
 FROM old`
 
-const removeRevisions = `
+// removeOld is of tables in which all goes that is old. By their places, since a join
+// might read all.
+const removeOld = `
 WITH removed AS (
-    DELETE FROM riverbeat.revisions
-    WHERE id = ANY (ARRAY(
-        SELECT id
-        FROM riverbeat.revisions
-        WHERE changed_at >= $1 AND changed_at < (SELECT clock_timestamp()) - $2::interval
-        ORDER BY changed_at
+    DELETE FROM %[1]s
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+        FROM %[1]s
+        WHERE %[2]s >= $1 AND %[2]s < (SELECT clock_timestamp()) - $2::interval
+        ORDER BY %[2]s
         LIMIT $3))
-    RETURNING changed_at
+    RETURNING %[2]s
 )
-SELECT count(*), count(*), max(changed_at)
+SELECT count(*), count(*), max(%[2]s)
 FROM removed`
 
-const removeKeys = `
-WITH removed AS (
-    DELETE FROM riverbeat.idempotency_keys
-    WHERE ctid = ANY (ARRAY( -- by their places, since a join would read all
-        SELECT ctid
-        FROM riverbeat.idempotency_keys
-        WHERE created_at >= $1 AND created_at < (SELECT clock_timestamp()) - $2::interval
-        ORDER BY created_at
-        LIMIT $3))
-    RETURNING created_at
+var (
+	removeRevisions = fmt.Sprintf(removeOld, "riverbeat.revisions", "changed_at")
+	removeKeys      = fmt.Sprintf(removeOld, "riverbeat.idempotency_keys", "created_at")
 )
-SELECT count(*), count(*), max(created_at)
-FROM removed`
 
 // Removal is what one batch of housekeeping did.
 type Removal struct {

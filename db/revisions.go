@@ -4,14 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/riverbeat/riverbeat/app/schedule"
 )
 
 // Revision is a change of a schedule.
 type Revision struct {
 	ScheduleID schedule.ID
+	Namespace  string
 	Version    int64  // that the change made; of a deletion, the one behind the last
 	Op         string // created, updated or deleted
 	How        How
@@ -21,21 +20,11 @@ type Revision struct {
 	After      *schedule.Schedule // nil: there is none
 }
 
-// Definition is what there is after it; of a deletion, what there was before.
-func (r *Revision) Definition() *schedule.Schedule {
-	if r.After == nil {
-		return r.Before
-	}
-	return r.After
-}
-
 // The rows are read as the table is by now: a column that it gets later is NULL in what
 // is older.
-const revisionColumns = `
-r.id, r.schedule_id, r.version, r.op, r.how, r.actor, r.changed_at`
-
 const selectRevisions = `
-SELECT ` + revisionColumns + `,` + scheduleColumns + `
+SELECT ` + scheduleColumns + `,
+       r.id, r.schedule_id, r.namespace, r.version, r.op, r.how, r.actor, r.changed_at
 FROM riverbeat.revisions r
 CROSS JOIN LATERAL (VALUES (r.definition, 1), (r.definition || r.was, 2)) AS d (definition, side)
 CROSS JOIN LATERAL jsonb_populate_record(NULL::riverbeat.schedules, d.definition) s
@@ -83,7 +72,7 @@ func (tx *Tx) revisions(ctx context.Context, id schedule.ID, place, version int6
 		var at int64
 		var r Revision
 		s := &schedule.Schedule{}
-		err := scanSchedule(offset{rows, []any{&at, (*[16]byte)(&r.ScheduleID), &r.Version, &r.Op, (*string)(&r.How), &r.Actor, &r.ChangedAt}}, s)
+		err := scanSchedule(rows, s, &at, (*[16]byte)(&r.ScheduleID), &r.Namespace, &r.Version, &r.Op, (*string)(&r.How), &r.Actor, &r.ChangedAt)
 		if err != nil {
 			return nil, nil, wrap(err, "read the revisions")
 		}
@@ -107,15 +96,4 @@ func (tx *Tx) revisions(ctx context.Context, id schedule.ID, place, version int6
 		}
 	}
 	return list, places, wrap(rows.Err(), "read the revisions")
-}
-
-// offset is a row of which some columns stand before the others.
-type offset struct {
-	pgx.CollectableRow
-	before []any
-}
-
-// Scan is pgx.CollectableRow.
-func (b offset) Scan(dest ...any) error {
-	return b.CollectableRow.Scan(append(b.before, dest...)...)
 }

@@ -94,11 +94,6 @@ func (s *Store) InTx(ctx context.Context, do func(*Tx) error) error {
 	return s.retryWithin(ctx, txDeadline, "", do)
 }
 
-// InQuietTx is InTx for changes that nobody is told of: no NOTIFY is sent.
-func (s *Store) InQuietTx(ctx context.Context, do func(*Tx) error) error {
-	return s.retryWithin(ctx, txDeadline, quiet, do)
-}
-
 // retryWithin begins with the settings beside the usual ones: statements, each behind
 // a semicolon.
 func (s *Store) retryWithin(ctx context.Context, deadline time.Duration, settings string, do func(*Tx) error) error {

@@ -32,7 +32,7 @@ func (a *api) alertRoutes() {
 			"Saving the same writes nothing.",
 		Errors: []int{400, 412, 413, 415, 422, 503},
 	}, a.putAlert)
-	a.alsoCreates(alertPath)
+	alsoCreates(a.huma.OpenAPI().Paths[alertPath].Put)
 	handle(a, huma.Operation{
 		OperationID: "delete-alert", Method: http.MethodDelete, Path: alertPath, Tags: tags,
 		Summary: "Delete an alert", DefaultStatus: http.StatusNoContent, Errors: []int{404, 412, 422, 503},

@@ -189,12 +189,11 @@ func handle[I, O any](a *api, op huma.Operation, handler func(context.Context, *
 	})
 }
 
-// alsoCreates says that a PUT may have made what it names.
-func (a *api) alsoCreates(path string) {
-	responses := a.huma.OpenAPI().Paths[path].Put.Responses
-	created := *responses["200"]
+// alsoCreates says that an operation may have made what it answers with.
+func alsoCreates(op *huma.Operation) {
+	created := *op.Responses["200"]
 	created.Description = http.StatusText(http.StatusCreated)
-	responses["201"] = &created
+	op.Responses["201"] = &created
 }
 
 // refuseLarge refuses a body that says it is too large before any of it is read: what
@@ -364,17 +363,14 @@ func (a *api) requireJSON(c *gin.Context) {
 		}
 		return
 	}
+	if c.FullPath() == applyPath && slices.Contains(yamlTypes, contentType) {
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), yamlKey{}, true))
+		contentType = "application/json" // its handler makes it so
+	}
 	switch contentType {
 	case "application/json", "application/merge-patch+json":
 		// Huma knows one JSON; which of the two it is makes no difference to it.
 		c.Request.Header.Set("Content-Type", "application/json")
-	case "application/yaml", "application/x-yaml", "text/yaml":
-		if c.FullPath() != applyPath {
-			a.abort(c, &problem{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json."})
-			return
-		}
-		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), yamlKey{}, true))
-		c.Request.Header.Set("Content-Type", "application/json") // its handler makes it so
 	case "":
 		// A plain client that sends none means JSON.
 	default:

@@ -178,6 +178,9 @@ func readWanted(raw jsontext.Value, namespace string) (wanted app.Wanted, err er
 	return wanted, nil
 }
 
+// yamlTypes are what YAML is called.
+var yamlTypes = []string{"application/yaml", "application/x-yaml", "text/yaml"}
+
 type yamlKey struct{}
 
 // isYAML reports whether the request's body is YAML.

@@ -36,10 +36,7 @@ func (a *api) revisionRoutes() {
 		Description: "That makes a new version. A schedule that is gone is made anew, with another id and a 201.",
 		Errors:      []int{404, 409, 412, 422, 503},
 	}, a.restore)
-	responses := a.huma.OpenAPI().Paths[one+"/restore"].Post.Responses
-	created := *responses["200"]
-	created.Description = http.StatusText(http.StatusCreated)
-	responses["201"] = &created
+	alsoCreates(a.huma.OpenAPI().Paths[one+"/restore"].Post)
 }
 
 // revisionDocument is a change of a schedule, in JSON.

@@ -39,7 +39,7 @@ func (a *api) secretRoutes() {
 			"Otherwise it is the same as to put a value.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 412, 413, 415, 422, 503},
 	}, a.generateSecret)
-	a.alsoCreates(secretPath)
+	alsoCreates(a.huma.OpenAPI().Paths[secretPath].Put)
 	a.huma.OpenAPI().Paths[secretPath].Post.RequestBody.Required = false
 	handle(a, huma.Operation{
 		OperationID: "delete-secret", Method: http.MethodDelete, Path: secretPath, Tags: tags, Security: needs(app.ScopeAdmin),

@@ -53,22 +53,28 @@ func (b *bench) riverbeatDue(ctx context.Context, n int) (figures, error) {
 		if at, err := now(ctx, pool); err != nil || !at.Before(due) {
 			return nil, cmp.Or(err, errTooSlow)
 		}
-		_, before, err := wal(ctx, pool, "0/0")
-		if err != nil {
-			return nil, err
-		}
-		if err := sleep(ctx, time.Until(due)); err != nil { // nobody asks anything of the server until then
-			return nil, err
-		}
-		if err := waitForJobs(ctx, pool, n+1, tooLong); err != nil {
-			return nil, err
-		}
-		written, _, err := wal(ctx, pool, before)
-		if err != nil {
-			return nil, err
-		}
-		return ofAll(ctx, pool, n, written, runsLate, due, due.Add(time.Microsecond))
+		return whenDue(ctx, pool, n, n+1, due, runsLate, due, due.Add(time.Microsecond))
 	})
+}
+
+// whenDue waits until the instant, and then until there are so many jobs, those that came
+// before it too. The figures are those of the n runs of the query.
+func whenDue(ctx context.Context, pool *pgxpool.Pool, n, jobs int, due time.Time, query string, args ...any) (figures, error) {
+	_, before, err := wal(ctx, pool, "0/0")
+	if err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, time.Until(due)); err != nil { // nobody asks anything of the server until then
+		return nil, err
+	}
+	if err := waitForJobs(ctx, pool, jobs, tooLong); err != nil {
+		return nil, err
+	}
+	written, _, err := wal(ctx, pool, before)
+	if err != nil {
+		return nil, err
+	}
+	return ofAll(ctx, pool, n, written, query, args...)
 }
 
 // ofAll is the figures of n runs that were due at one instant.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"path/filepath"
 	"time"
@@ -43,11 +42,7 @@ func (b *bench) pgCronDue(ctx context.Context, n int) (_ figures, err error) {
 		return nil, err
 	}
 	defer pool.Close()
-	migrator, err := db.NewMigrator(ctx, pool, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(migrator.Up(ctx), migrator.Close()); err != nil {
+	if err := migrate(ctx, pool); err != nil {
 		return nil, err
 	}
 	if _, err := pool.Exec(ctx, `CREATE EXTENSION pg_cron`); err != nil {
@@ -60,22 +55,8 @@ func (b *bench) pgCronDue(ctx context.Context, n int) (_ figures, err error) {
 	if err := settle(ctx, pool); err != nil {
 		return nil, err
 	}
-	_, before, err := wal(ctx, pool, "0/0")
-	if err != nil {
-		return nil, err
-	}
 	if !time.Now().Before(due) {
 		return nil, errTooSlow
 	}
-	if err := sleep(ctx, time.Until(due)); err != nil {
-		return nil, err
-	}
-	if err := waitForJobs(ctx, pool, n, tooLong); err != nil {
-		return nil, err
-	}
-	written, _, err := wal(ctx, pool, before)
-	if err != nil {
-		return nil, err
-	}
-	return ofAll(ctx, pool, n, written, jobsLate, due)
+	return whenDue(ctx, pool, n, n, due, jobsLate, due)
 }

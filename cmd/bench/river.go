@@ -71,22 +71,8 @@ func (b *bench) riverPeriodic(ctx context.Context, n int) (figures, error) {
 		if !time.Now().Before(due) {
 			return nil, errTooSlow
 		}
-		_, before, err := wal(ctx, pool, "0/0")
-		if err != nil {
-			return nil, err
-		}
-		if err := sleep(ctx, time.Until(due)); err != nil {
-			return nil, err
-		}
-		if err := waitForJobs(ctx, pool, n+1, tooLong); err != nil {
-			return nil, err
-		}
-		written, _, err := wal(ctx, pool, before)
-		if err != nil {
-			return nil, err
-		}
 		// Not the one that came before.
-		return ofAll(ctx, pool, n, written, jobsLate+` AND id > (SELECT min(id) FROM river_job)`, due)
+		return whenDue(ctx, pool, n, n+1, due, jobsLate+` AND id > (SELECT min(id) FROM river_job)`, due)
 	})
 }
 

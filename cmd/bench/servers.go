@@ -98,12 +98,7 @@ func (b *bench) makeTemplate(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	migrator, err := db.NewMigrator(ctx, pool, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	err = errors.Join(migrator.Up(ctx), migrator.Close())
-	if err != nil {
+	if err := migrate(ctx, pool); err != nil {
 		return err
 	}
 	scheduler, err := b.serve(ctx, url)
@@ -111,6 +106,14 @@ func (b *bench) makeTemplate(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(waitUntilReplanned(ctx, pool), scheduler.stop())
+}
+
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	migrator, err := db.NewMigrator(ctx, pool, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return errors.Join(migrator.Up(ctx), migrator.Close())
 }
 
 // waitUntilReplanned waits until a scheduler has gone through all schedules for its

@@ -109,31 +109,7 @@ func (r *remote) revisionsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.do(cmd, func(ctx context.Context, api *client.API) error {
 				params := client.ListRevisionsParams{Namespace: given(r.namespace)}
-				list, more, err := first(limit, client.Pages(nil, func(token *string) ([]client.Revision, string, error) {
-					params.PageToken = token
-					page, err := api.ListRevisionsWithResponse(ctx, scheduleID(args[0]), &params)
-					if err != nil {
-						return nil, "", err
-					}
-					return page.JSON200.Revisions, page.JSON200.NextPageToken, nil
-				}))
-				if err != nil {
-					return err
-				}
-				if more {
-					defer fmt.Fprintf(r.stderr, "there are more than %d: --limit 0 lists all\n", limit)
-				}
-				answer, err := json.Marshal(map[string]any{"revisions": list})
-				if err != nil {
-					return fmt.Errorf("write the list: %w", err)
-				}
-				return r.show(answer, func(w io.Writer) error {
-					for _, one := range list {
-						fmt.Fprintf(w, "%d %s %s by %s (%s)\n", one.Version, instant(&one.ChangedAt), one.Op, one.Actor, one.How)
-						writeFields(w, one.Changes)
-					}
-					return nil
-				})
+				return showList(r, "revisions", limit, api.Revisions(ctx, scheduleID(args[0]), params), writeRevisions)
 			})
 		},
 	}
@@ -141,15 +117,20 @@ func (r *remote) revisionsCommand() *cobra.Command {
 	return command
 }
 
+func writeRevisions(list ...client.Revision) func(io.Writer) error {
+	return func(w io.Writer) error {
+		for _, one := range list {
+			fmt.Fprintf(w, "%d %s %s by %s (%s)\n", one.Version, instant(&one.ChangedAt), one.Op, one.Actor, one.How)
+			writeFields(w, one.Changes)
+		}
+		return nil
+	}
+}
+
 func (r *remote) restoreCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "restore SCHEDULE VERSION", Short: "Give a schedule the definition that a version had; one that is gone, by its id, is made anew",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(2)(cmd, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		},
+		Args: usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version, err := strconv.ParseInt(args[1], 10, 64)
 			if err != nil {

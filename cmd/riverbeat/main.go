@@ -123,13 +123,18 @@ func newRoot(environ []string, stdout, stderr io.Writer) *cobra.Command {
 	return root
 }
 
-// noArgs is cobra.NoArgs with our exit code.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return &usageError{err}
+// usage is a check of cobra's with our exit code.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
 	}
-	return nil
 }
+
+// How many arguments most commands take.
+var noArgs, named = usage(cobra.NoArgs), usage(cobra.ExactArgs(1))
 
 func newLogger(config *Config, to io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: config.LogLevel}

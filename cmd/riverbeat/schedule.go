@@ -31,14 +31,6 @@ func (p *program) scheduleCommand() *cobra.Command {
 	return command
 }
 
-// named is cobra.ExactArgs(1) with our exit code.
-func named(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
-
 func (r *remote) listCommand() *cobra.Command {
 	var labels []string
 	var state, kind, prefix string
@@ -51,18 +43,7 @@ func (r *remote) listCommand() *cobra.Command {
 				params := client.ListSchedulesParams{
 					Namespace: given(r.namespace), Label: labels, State: given(client.ListSchedulesParamsState(state)), Kind: given(kind), NamePrefix: given(prefix),
 				}
-				list, more, err := first(limit, api.Schedules(ctx, params))
-				if err != nil {
-					return err
-				}
-				if more {
-					defer fmt.Fprintf(r.stderr, "there are more than %d: --limit 0 lists all\n", limit)
-				}
-				answer, err := json.Marshal(map[string]any{"schedules": list})
-				if err != nil {
-					return fmt.Errorf("write the list: %w", err)
-				}
-				return r.show(answer, scheduleTable(list...))
+				return showList(r, "schedules", limit, api.Schedules(ctx, params), scheduleTable)
 			})
 		},
 	}
@@ -88,6 +69,23 @@ func first[T any](limit int, list iter.Seq2[T, error]) (taken []T, more bool, er
 		taken = append(taken, one)
 	}
 	return taken, false, nil
+}
+
+// showList writes no more than so many of the list, all for 0, under its name, and says
+// when there are more.
+func showList[T any](r *remote, name string, limit int, all iter.Seq2[T, error], table func(...T) func(io.Writer) error) error {
+	list, more, err := first(limit, all)
+	if err != nil {
+		return err
+	}
+	if more {
+		defer fmt.Fprintf(r.stderr, "there are more than %d: --limit 0 lists all\n", limit)
+	}
+	answer, err := json.Marshal(map[string]any{name: list})
+	if err != nil {
+		return fmt.Errorf("write the list: %w", err)
+	}
+	return r.show(answer, table(list...))
 }
 
 func scheduleTable(list ...client.Schedule) func(io.Writer) error {
@@ -189,12 +187,7 @@ func (r *remote) createCommand() *cobra.Command {
 		Use: "create NAME | create -f FILE", Short: "Create a schedule",
 		Example: "  riverbeat schedule create nightly --cron \"0 3 * * *\" --timezone Asia/Tokyo --kind webhook --args '{\"url\": \"https://example.com/hook\"}'\n" +
 			"  riverbeat schedule create -f nightly.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		},
+		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			document, err := d.document(r.namespace, args, cmd.InOrStdin())
 			if err != nil {
@@ -365,18 +358,7 @@ func (r *remote) runsCommand() *cobra.Command {
 		Use: "runs SCHEDULE", Short: "List what became of a schedule's runs, newest first", Args: named,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return r.do(cmd, func(ctx context.Context, api *client.API) error {
-				list, more, err := first(limit, api.Runs(ctx, scheduleID(args[0]), client.ListRunsParams{Namespace: given(r.namespace)}))
-				if err != nil {
-					return err
-				}
-				if more {
-					defer fmt.Fprintf(r.stderr, "there are more than %d: --limit 0 lists all\n", limit)
-				}
-				answer, err := json.Marshal(map[string]any{"runs": list})
-				if err != nil {
-					return fmt.Errorf("write the list: %w", err)
-				}
-				return r.show(answer, runTable(list...))
+				return showList(r, "runs", limit, api.Runs(ctx, scheduleID(args[0]), client.ListRunsParams{Namespace: given(r.namespace)}), runTable)
 			})
 		},
 	}
@@ -390,12 +372,7 @@ func (r *remote) previewCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "preview [SCHEDULE]", Short: "Show when a schedule, or one that isn't stored, would run",
 		Example: "  riverbeat schedule preview --cron \"30 2 * * *\" --timezone Europe/Berlin --count 5",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MaximumNArgs(1)(cmd, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		},
+		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			question := map[string]any{"count": count}
 			switch spec := d.spec(); {

@@ -32,12 +32,7 @@ func (p *program) tokenCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.withTokens(cmd.Context(), p.tokenList) },
 	}, &cobra.Command{
 		Use: "revoke ID", Short: "Revoke a token: every process refuses it within 2 seconds",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return &usageError{err}
-			}
-			return nil
-		},
+		Args: named,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := uuid.Parse(args[0])
 			if err != nil { // what was given may be the token itself, which isn't to be repeated

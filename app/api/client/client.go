@@ -167,6 +167,18 @@ func (a *API) Runs(ctx context.Context, id string, params ListRunsParams) iter.S
 	})
 }
 
+// Revisions are those of a schedule, newest first, like Schedules.
+func (a *API) Revisions(ctx context.Context, id string, params ListRevisionsParams) iter.Seq2[Revision, error] {
+	return Pages(params.PageToken, func(token *string) ([]Revision, string, error) {
+		params.PageToken = token
+		page, err := a.ListRevisionsWithResponse(ctx, id, &params)
+		if err != nil {
+			return nil, "", err
+		}
+		return page.JSON200.Revisions, page.JSON200.NextPageToken, nil
+	})
+}
+
 // Calendars are those of a namespace, by name, like Schedules.
 func (a *API) Calendars(ctx context.Context, params ListCalendarsParams) iter.Seq2[Calendar, error] {
 	return Pages(params.PageToken, func(token *string) ([]Calendar, string, error) {
